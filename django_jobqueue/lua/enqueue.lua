@@ -1,0 +1,35 @@
+#!lua
+-- Put a new job at the tail of the queue, unless its id is taken.
+--
+-- KEYS  1 jobs (hash)  2 queue (list)  3 cancelled (hash)
+-- ARGV  1 id  2 message  3 createdAt  4 "1" when sent again after a lost reply  5 events channel
+-- Returns "queued" when the job is in the queue;
+--         "clash" when a cancelled message with this createdAt still lies in the list: nothing
+--         changed, send again with a later createdAt;
+--         else the state of the job that has the id, and nothing changed.
+-- Publishes "<id>:queued".
+
+--!include clock
+--!include state
+--!include tombstone
+--!include dedup
+
+local jobs, queue, cancelled = KEYS[1], KEYS[2], KEYS[3]
+local id, message, created_at, resent, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local queued = "queued:" .. created_at
+
+local standing = standing_state(jobs, id)
+if standing == queued and resent == "1" then
+  return "queued" -- the first sending did it
+end
+if standing then
+  return standing
+end
+if has_tombstone(cancelled, id, created_at) then
+  return "clash"
+end
+
+redis.call("HSET", jobs, id, queued)
+redis.call("RPUSH", queue, message)
+redis.call("PUBLISH", events, id .. ":queued")
+return "queued"

@@ -1,0 +1,33 @@
+#!lua flags=allow-oom
+-- Hand a job back to the head of the queue, as if it had never been taken.
+--
+-- KEYS  1 jobs (hash)  2 queue (list)  3 processing (list)
+-- ARGV  1 id  2 message, exactly as taken  3 createdAt  4 attempts  5 worker id  6 events channel
+-- Returns 1 when released; 0 when the lease was already lost, and then nothing changed.
+-- Publishes "<id>:queued".
+
+--!include clock
+--!include state
+
+local jobs, queue, processing = KEYS[1], KEYS[2], KEYS[3]
+local id, message, created_at, attempts = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local worker_id, events = ARGV[5], ARGV[6]
+
+if redis.call("LREM", processing, 1, message) == 0 then
+  return 0
+end
+local state = redis.call("HGET", jobs, id)
+local word, _, holder = read_state(state or "")
+if not word or is_terminal(word) then
+  return 1 -- cancelled or over meanwhile: nothing to run
+end
+if word == "processing" and holder == worker_id then
+  if attempts == "0" then
+    redis.call("HSET", jobs, id, "queued:" .. created_at)
+  else
+    redis.call("HSET", jobs, id, "failing:" .. text_of(now_ms()) .. ":" .. attempts)
+  end
+end
+redis.call("LPUSH", queue, message)
+redis.call("PUBLISH", events, id .. ":queued")
+return 1

@@ -1,0 +1,33 @@
+#!lua flags=allow-oom
+-- Give a failed attempt another run: after a delay, or at once at the head.
+--
+-- KEYS  1 jobs (hash)  2 queue (list)  3 processing (list)  4 scheduled (zset)
+--       5 scheduled:messages (hash)
+-- ARGV  1 id  2 message, exactly as claimed  3 message of the next attempt  4 its attempts
+--       5 delay in ms  6 notify channel  7 events channel
+-- Returns 1 when the job will run again; 2 when that was already so (a repeated sending); 0 when
+--         the lease was lost, and then nothing changed.
+-- Publishes "failing" to the waiters and "<id>:failing".
+
+--!include clock
+
+local jobs, queue, processing, scheduled, messages = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local id, message, following, attempts = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local delay_ms, notify, events = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+
+if redis.call("LREM", processing, 1, message) == 0 then
+  local state = redis.call("HGET", jobs, id)
+  return state and string.match(state, "^failing:%d+:(%d+)$") == attempts and 2 or 0
+end
+
+local now = now_ms()
+redis.call("HSET", jobs, id, "failing:" .. text_of(now) .. ":" .. attempts)
+if delay_ms > 0 then
+  redis.call("HSET", messages, id, following)
+  redis.call("ZADD", scheduled, text_of(now + delay_ms), id)
+else
+  redis.call("LPUSH", queue, following)
+end
+redis.call("PUBLISH", notify, "failing")
+redis.call("PUBLISH", events, id .. ":failing")
+return 1

@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- Give a failed job a fresh start from its kept message.
+--
+-- KEYS  1 jobs (hash)  2 queue (list)  3 errors (hash)  4 failed (zset)  5 dead (hash)
+--       6 cancelled (hash)
+-- ARGV  1 id  2 the kept message  3 the fresh message  4 its createdAt  5 events channel
+-- Returns "queued"; "clash" as in enqueue.lua; "changed" when the job is no longer failed with
+--         that message, and then nothing changed.
+-- Publishes "<id>:queued".
+
+--!include state
+--!include tombstone
+
+local jobs, queue, errors, failed, dead, cancelled =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local id, kept, fresh, created_at, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+local word = read_state(redis.call("HGET", jobs, id) or "")
+if word ~= "failed" or redis.call("HGET", dead, id) ~= kept then
+  return "changed"
+end
+if has_tombstone(cancelled, id, created_at) then
+  return "clash"
+end
+redis.call("HDEL", dead, id)
+redis.call("HDEL", errors, id)
+redis.call("ZREM", failed, id)
+redis.call("HDEL", jobs, id .. ":exp")
+redis.call("HSET", jobs, id, "queued:" .. created_at)
+redis.call("RPUSH", queue, fresh)
+redis.call("PUBLISH", events, id .. ":queued")
+return "queued"

@@ -1,0 +1,32 @@
+#!lua
+-- Keep a new job until its time has come, unless its id is taken.
+--
+-- KEYS  1 jobs (hash)  2 scheduled (zset)  3 scheduled:messages (hash)  4 cancelled (hash)
+-- ARGV  1 id  2 message  3 createdAt  4 "1" when sent again after a lost reply  5 delay in ms
+-- Returns "scheduled" when the job waits; "clash" or the state in the way as in enqueue.lua.
+-- Publishes nothing; promote.lua publishes "<id>:queued".
+
+--!include clock
+--!include state
+--!include tombstone
+--!include dedup
+
+local jobs, scheduled, messages, cancelled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local id, message, created_at, resent, delay_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local waiting = "scheduled:" .. created_at
+
+local standing = standing_state(jobs, id)
+if standing == waiting and resent == "1" then
+  return "scheduled"
+end
+if standing then
+  return standing
+end
+if has_tombstone(cancelled, id, created_at) then
+  return "clash"
+end
+
+redis.call("HSET", jobs, id, waiting)
+redis.call("HSET", messages, id, message)
+redis.call("ZADD", scheduled, text_of(now_ms() + tonumber(delay_ms)), id)
+return "scheduled"

@@ -1,0 +1,48 @@
+#!lua flags=allow-oom,no-writes
+-- Find what a worker holds without being seen to work on it.
+--
+-- KEYS  1 jobs (hash)  2 workers (hash)  3 processing (list)
+-- ARGV  1 worker id  2 visibility timeout in ms  3 most messages to look at
+-- Returns {kind, message, state, …} with three entries a suspect. The kinds:
+--         "stalled": started, and its lease ran out;
+--         "unstarted": taken, not started, and the worker's heartbeat is overdue;
+--         "outdated": its job is over or was cancelled, and the heartbeat is overdue;
+--         "malformed": unreadable, and the heartbeat is overdue.
+--         The state is empty where there is none.
+
+--!include clock
+--!include message
+--!include state
+
+local jobs, workers, processing = KEYS[1], KEYS[2], KEYS[3]
+local worker_id, visibility_ms, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+
+local oldest = now_ms() - visibility_ms
+local heartbeat = tonumber(redis.call("HGET", workers, worker_id) or "0") or 0
+local overdue = heartbeat <= oldest
+local found = {}
+local function suspect(kind, message, state)
+  found[#found + 1] = kind
+  found[#found + 1] = message
+  found[#found + 1] = state or ""
+end
+
+for _, message in ipairs(redis.call("LRANGE", processing, 0, limit - 1)) do
+  local id = read_message(message)
+  local state = id and redis.call("HGET", jobs, id)
+  local word, ms = read_state(state or "")
+  if word == "processing" then
+    if tonumber(ms) <= oldest then
+      suspect("stalled", message, state)
+    end
+  elseif overdue then
+    if not id then
+      suspect("malformed", message)
+    elseif word == "queued" or word == "failing" then
+      suspect("unstarted", message, state)
+    else
+      suspect("outdated", message, state)
+    end
+  end
+end
+return found

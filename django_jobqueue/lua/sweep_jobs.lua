@@ -1,0 +1,29 @@
+#!lua flags=allow-oom
+-- Index finished jobs that the Node library wrote, so that they are counted and expire like ours.
+-- One page of an incremental walk.
+--
+-- KEYS  1 jobs (hash)  2 completed (zset)  3 failed (zset)
+-- ARGV  1 cursor  2 page size  3 TTL in ms for entries without expiry
+-- Returns the next cursor; "0" when the walk is complete.
+
+--!include clock
+--!include state
+
+local jobs, completed, failed = KEYS[1], KEYS[2], KEYS[3]
+local page = redis.call("HSCAN", jobs, ARGV[1], "COUNT", ARGV[2])
+local fields = page[2]
+for i = 1, #fields, 2 do
+  local id, word = fields[i], read_state(fields[i + 1])
+  if is_terminal(word) then
+    local index = word == "completed" and completed or failed
+    if not redis.call("ZSCORE", index, id) then
+      local expires_at = redis.call("HGET", jobs, id .. ":exp")
+      if not expires_at then
+        expires_at = text_of(now_ms() + tonumber(ARGV[3]))
+        redis.call("HSET", jobs, id .. ":exp", expires_at)
+      end
+      redis.call("ZADD", index, expires_at, id)
+    end
+  end
+end
+return page[1]

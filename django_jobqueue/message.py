@@ -1,0 +1,274 @@
+"""The wire: messages, job states and result envelopes as bytes. Pure, no I/O.
+
+The format is shared with the Node library ``@platformatic/job-queue`` 0.5.0; see
+``docs/reference/wire-format.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from .exceptions import InvalidJobId, MalformedMessage
+
+#: Longest job id, in characters.
+MAX_ID_LENGTH = 512
+
+#: The jobs hash keeps the expiry of job ``x`` in the field ``x:exp``, so no id may end so.
+EXPIRY_SUFFIX = ":exp"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+# The fields behind the payload, as both libraries write them. A quote inside a JSON string is
+# always escaped, so these bytes at the very end can only be the top-level fields.
+_CANONICAL_TAIL = re.compile(
+    rb',"createdAt":(\d+),"attempts":(\d+),"maxAttempts":(\d+)(?:,"resultTTL":(\d+))?\}\Z'
+)
+_TAIL_WINDOW = 160
+
+_ENVELOPE = struct.Struct(">q")
+
+
+def validate_job_id(job_id: object) -> str:
+    """Return the id when it can name a job.
+
+    Raises:
+        InvalidJobId: it is not a string, is empty or over 512 characters long, holds control
+            characters or lone surrogates, or ends in ``:exp``.
+    """
+    if not isinstance(job_id, str):
+        raise InvalidJobId(f"job id {job_id!r} is a {type(job_id).__name__}; pass a string, such as str(pk)")
+    if not job_id:
+        raise InvalidJobId("the job id is empty; pass a non-empty string, or leave it out for a random one")
+    if len(job_id) > MAX_ID_LENGTH:
+        raise InvalidJobId(
+            f"job id {job_id[:40]!r}… has {len(job_id)} characters, the limit is {MAX_ID_LENGTH}; "
+            "choose a shorter one, such as a hash of it"
+        )
+    if _CONTROL.search(job_id):
+        raise InvalidJobId(f"job id {job_id!r} holds control characters; choose an id without them")
+    if job_id.endswith(EXPIRY_SUFFIX):
+        raise InvalidJobId(
+            f"job id {job_id!r} ends in {EXPIRY_SUFFIX!r}, which the jobs hash uses for expiry; "
+            "choose another id"
+        )
+    try:
+        job_id.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidJobId(f"job id {job_id!r} cannot be written as UTF-8: {error.reason}") from error
+    return job_id
+
+
+class Status(StrEnum):
+    """The first word of a state string."""
+
+    QUEUED = "queued"
+    SCHEDULED = "scheduled"
+    PROCESSING = "processing"
+    FAILING = "failing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended, well or badly."""
+        return self in (Status.COMPLETED, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A state string in parts: ``processing:1700000000000:worker-1`` and its like.
+
+    Attributes:
+        status: which state.
+        timestamp: since when, in ms since the epoch, by the server's clock where ours wrote it.
+        worker_id: who runs it; only for ``processing``.
+        attempts: finished attempts; only for ``failing``.
+    """
+
+    status: Status
+    timestamp: int
+    worker_id: str | None = None
+    attempts: int | None = None
+
+    @classmethod
+    def parse(cls, raw: bytes | str) -> JobState:
+        """Read a state string.
+
+        Raises:
+            MalformedMessage: the string is no state.
+        """
+        text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+        word, _, rest = text.partition(":")
+        timestamp, _, detail = rest.partition(":")
+        try:
+            status = Status(word)
+            if status is Status.FAILING:
+                return cls(status, int(timestamp), attempts=int(detail))
+            if status is Status.PROCESSING:
+                return cls(status, int(timestamp), worker_id=detail)
+            return cls(status, int(timestamp))
+        except ValueError as error:
+            raise MalformedMessage(f"job state {text[:80]!r} is not <status>:<ms>[:<detail>]") from error
+
+    def __str__(self) -> str:
+        detail = self.attempts if self.status is Status.FAILING else self.worker_id
+        return f"{self.status}:{self.timestamp}" + ("" if detail is None else f":{detail}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobMessage:
+    """One message of the queue list.
+
+    ``raw`` are the exact bytes; they identify the lease of a taken message (``LREM`` compares
+    them), so they are never encoded anew from the fields.
+
+    Attributes:
+        id: the job's id.
+        payload: the decoded payload; ``None`` when the field is missing.
+        created_at: when the producer made it, in ms since the epoch.
+        attempts: finished attempts; 0 in a first run.
+        max_attempts: how many runs the job may have.
+        result_ttl_ms: how long result or error are kept; ``None`` leaves it to the queue.
+        raw: the bytes on the wire.
+    """
+
+    id: str
+    payload: Any = field(compare=False, repr=False)
+    created_at: int
+    attempts: int
+    max_attempts: int
+    result_ttl_ms: int | None
+    raw: bytes = field(repr=False)
+
+    @classmethod
+    def encode(
+        cls,
+        job_id: str,
+        payload: Any,
+        payload_json: bytes,
+        *,
+        created_at: int,
+        max_attempts: int,
+        result_ttl_ms: int,
+    ) -> JobMessage:
+        """Make the message of a fresh job; fields in the order of the wire format."""
+        return cls(
+            id=job_id,
+            payload=payload,
+            created_at=created_at,
+            attempts=0,
+            max_attempts=max_attempts,
+            result_ttl_ms=result_ttl_ms,
+            raw=b'{"id":%b,"payload":%b,"createdAt":%d,"attempts":0,"maxAttempts":%d,"resultTTL":%d}'
+            % (
+                json.dumps(job_id, ensure_ascii=False).encode(),
+                payload_json,
+                created_at,
+                max_attempts,
+                result_ttl_ms,
+            ),
+        )
+
+    @classmethod
+    def decode(cls, raw: bytes, loads: Callable[[bytes], Any] = json.loads) -> JobMessage:
+        """Read a message, whoever wrote it.
+
+        Args:
+            raw: the bytes from the list.
+            loads: the JSON reader.
+
+        Raises:
+            MalformedMessage: the bytes are not JSON, not an object, or lack a usable field.
+        """
+        try:
+            fields = loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise MalformedMessage(f"message of {len(raw)} bytes is not JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise MalformedMessage(f"message is a JSON {type(fields).__name__}, not an object")
+        job_id = fields.get("id")
+        if not isinstance(job_id, str) or not job_id:
+            raise MalformedMessage("message has no string 'id'")
+        return cls(
+            id=job_id,
+            payload=fields.get("payload"),
+            created_at=_whole(fields, "createdAt", 0),
+            attempts=_whole(fields, "attempts", 0),
+            max_attempts=_whole(fields, "maxAttempts", 1),
+            result_ttl_ms=None if fields.get("resultTTL") is None else _whole(fields, "resultTTL", 1),
+            raw=raw,
+        )
+
+    def with_attempts(self, attempts: int) -> JobMessage:
+        """The message of the next attempt: same bytes but for ``attempts``, unknown fields kept."""
+        return replace(self, attempts=attempts, raw=self._with(attempts=attempts))
+
+    def renewed(self, created_at: int) -> JobMessage:
+        """The message of a failed job that starts afresh: no attempts, a new creation time."""
+        return replace(
+            self, attempts=0, created_at=created_at, raw=self._with(attempts=0, createdAt=created_at)
+        )
+
+    def created(self, created_at: int) -> JobMessage:
+        """The same job with another creation time."""
+        return replace(self, created_at=created_at, raw=self._with(createdAt=created_at))
+
+    def _with(self, **numbers: int) -> bytes:
+        window = self.raw[-_TAIL_WINDOW:]
+        tail = _CANONICAL_TAIL.search(window)
+        if tail is None:
+            # Written by other hands, in another order or with further fields: those stay.
+            fields = json.loads(self.raw)
+            fields.update(numbers)
+            return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        end = self.raw[: len(self.raw) - len(window) + tail.start()]
+        created_at, attempts, max_attempts, ttl = tail.groups()
+        return b'%b,"createdAt":%d,"attempts":%d,"maxAttempts":%b%b}' % (
+            end,
+            numbers.get("createdAt", int(created_at)),
+            numbers.get("attempts", int(attempts)),
+            max_attempts,
+            b"" if ttl is None else b',"resultTTL":' + ttl,
+        )
+
+
+def _whole(fields: Mapping[str, Any], name: str, least: int) -> int:
+    value = fields.get(name)
+    # bool is an int to Python but not to JSON.
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**53:
+        raise MalformedMessage(f"message field {name!r} is {value!r:.60}, not a whole number from {least} up")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A stored result or error: its payload and when it is forgotten.
+
+    ``expires_at`` is in ms since the epoch; ``None`` for a legacy entry without envelope.
+    """
+
+    payload: bytes
+    expires_at: int | None
+
+    @classmethod
+    def open(cls, raw: bytes) -> Envelope:
+        """Read an entry of the results or errors hash.
+
+        A value shorter than the header or with a non-positive expiry is a legacy entry: all of
+        it is payload.
+        """
+        if len(raw) >= _ENVELOPE.size:
+            (expires_at,) = _ENVELOPE.unpack_from(raw)
+            if expires_at > 0:
+                return cls(raw[_ENVELOPE.size :], expires_at)
+        return cls(raw, None)
+
+    def seal(self) -> bytes:
+        """The bytes to store."""
+        return self.payload if self.expires_at is None else _ENVELOPE.pack(self.expires_at) + self.payload

@@ -1,0 +1,557 @@
+"""``Queue``: what producers and waiters call, and ``queues``, the registry of all of them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Literal, TypedDict, Unpack
+
+from django.core.signals import setting_changed
+from django.db import transaction
+from django.utils.module_loading import import_string
+
+from . import signals
+from .conf import QueueConfig, read_settings, seconds
+from .exceptions import (
+    InvalidOption,
+    JobFailedError,
+    JobNotFoundError,
+    MalformedMessage,
+    PayloadTooLargeError,
+    UnknownQueue,
+)
+from .message import JobMessage, JobState, Status, validate_job_id
+from .serializers import Serializer
+from .storage.base import Accepted, NewJob, Record, Storage, WorkerRecord
+from .waiting import Waiter, WaitingRoom
+
+Duration = int | float | timedelta
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """Options of one enqueue; what is left out comes from the queue's settings.
+
+    ``max_attempts``: runs the job may have. ``result_ttl``: seconds that result or error are kept.
+    ``delay``: seconds until it may start. ``on_commit``: enqueue when the database transaction commits.
+    """
+
+    max_attempts: int | None
+    result_ttl: Duration | None
+    delay: Duration | None
+    on_commit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueResult:
+    """What became of an enqueue.
+
+    Attributes:
+        id: the job's id.
+        status: ``queued``; ``scheduled`` (it has a delay); ``deferred`` (it will be enqueued when
+            the transaction commits); ``completed`` (this id has a result already); ``duplicate``
+            (this id is taken, nothing changed).
+        existing_state: for ``duplicate`` and ``completed``, the state of the job that has the id.
+        result: for ``completed``, its result.
+    """
+
+    id: str
+    status: Literal["queued", "scheduled", "duplicate", "completed", "deferred"]
+    existing_state: Status | None = None
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What is known about a job.
+
+    Attributes:
+        id: the job's id.
+        state: its status.
+        timestamp: since when it is in that state, in ms since the epoch.
+        attempts: finished attempts, where the queue keeps them (not for ``processing`` and ``completed``).
+        worker_id: who runs it.
+        result: of a completed job.
+        error: of a failed job: message, code, stack, type.
+        progress: the last ``JobContext.progress`` report: current, total, message.
+    """
+
+    id: str
+    state: Status
+    timestamp: int
+    attempts: int | None = None
+    worker_id: str | None = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """Sizes of a queue's parts at one moment.
+
+    Attributes:
+        queued: messages in the list, cancelled ones included until a worker meets them.
+        scheduled: delayed jobs and retries in back-off.
+        processing: messages held by workers.
+        completed: finished jobs whose TTL is not over.
+        failed: failed jobs whose TTL is not over.
+        workers: registered workers.
+        malformed: quarantined messages.
+        leader: id of the reaper that holds the lock.
+    """
+
+    queued: int
+    scheduled: int
+    processing: int
+    completed: int
+    failed: int
+    workers: int
+    malformed: int
+    leader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A registered worker.
+
+    Attributes:
+        id: its id.
+        heartbeat: its last sign of life, in ms since the epoch.
+        alive: whether that is younger than the visibility timeout.
+        processing: messages it holds.
+        host, pid, version, concurrency, started: as the worker described itself; ``None`` for a
+            worker of the Node library. ``started`` is in ms since the epoch.
+    """
+
+    id: str
+    heartbeat: int
+    alive: bool
+    processing: int
+    host: str | None = None
+    pid: int | None = None
+    version: str | None = None
+    concurrency: int | None = None
+    started: int | None = None
+
+
+class Queue:
+    """One queue: enqueue, wait, look, cancel. Thread-safe; get it as ``queues[alias]``."""
+
+    def __init__(self, config: QueueConfig) -> None:
+        self.config = config
+        self.storage: Storage = import_string(config.storage)(config)
+        self._waiting = WaitingRoom(self.storage)
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.alias!r}>"
+
+    @property
+    def alias(self) -> str:
+        """The key in ``settings.JOBQUEUE``."""
+        return self.config.alias
+
+    @cached_property
+    def serializer(self) -> Serializer:
+        """The JSON codec of payloads and results."""
+        serializer: Serializer = import_string(self.config.serializer)()
+        return serializer
+
+    # Producing
+
+    def enqueue(self, id: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
+        """Put a job at the tail of the queue, unless its id is taken.
+
+        Args:
+            id: names the job; one id, one live job. See ``InvalidJobId`` for what it may be.
+            payload: anything JSON can hold.
+            **options: see ``EnqueueOptions``.
+
+        Raises:
+            InvalidJobId, InvalidOption, SerializationError, PayloadTooLargeError: bad input; nothing
+                was enqueued.
+            StorageFullError: the server has no memory left; nothing was enqueued.
+            StorageError: the server could not be reached. The job may be enqueued: enqueueing the
+                same id again is safe.
+        """
+        return self.enqueue_many([(id, payload)], **options)[0]
+
+    def enqueue_many(
+        self, jobs: Iterable[tuple[str, Any]], **options: Unpack[EnqueueOptions]
+    ) -> list[EnqueueResult]:
+        """Enqueue many jobs in few round trips.
+
+        All are checked before the first is sent. Each is enqueued on its own: when the server fails
+        on the way, some may be in; enqueueing all again is safe.
+
+        Args:
+            jobs: pairs of id and payload.
+            **options: see ``EnqueueOptions``; the same for all.
+
+        Returns:
+            The results, in the order of the jobs.
+
+        Raises:
+            The same as ``enqueue``.
+        """
+        on_commit = options.pop("on_commit", False)
+        prepared = [self._prepare(job_id, payload, **options) for job_id, payload in jobs]
+        if on_commit:
+            transaction.on_commit(lambda: self._accept(prepared))
+            return [EnqueueResult(job.message.id, "deferred") for job in prepared]
+        return self._accept(prepared)
+
+    def enqueue_and_wait(
+        self, id: str, payload: Any = None, *, timeout: Duration | None = 30, **options: Unpack[EnqueueOptions]
+    ) -> Any:
+        """Enqueue a job and wait for its result; an id that is taken waits for the job that has it.
+
+        Args:
+            id: names the job.
+            payload: anything JSON can hold.
+            timeout: seconds to wait; ``None`` waits without limit.
+            **options: see ``EnqueueOptions``, without ``on_commit``.
+
+        Returns:
+            What the job returned.
+
+        Raises:
+            JobFailedError: the job failed for good.
+            JobCancelledError: it was cancelled.
+            JobTimeoutError: no result in time; the job goes on.
+            JobNotFoundError: it ended, but its result's TTL was over before it could be read.
+            The same as ``enqueue``.
+        """
+        if options.get("on_commit"):
+            raise InvalidOption(
+                "on_commit=True cannot be waited for: the job would start after the wait; enqueue first, "
+                "and wait(id) when the transaction has committed"
+            )
+        wait_s = _wait_seconds(timeout)
+        job = self._prepare(id, payload, **options)
+        with self._waiting.expecting(id) as waiter:
+            (accepted,) = self.storage.enqueue([job])
+            if accepted.standing is None:
+                self._announce(job)
+            elif accepted.standing.status.is_terminal:
+                return self._outcome(id, self.storage.lookup([id])[0])
+            return self._result(waiter, wait_s)
+
+    def wait(self, id: str, timeout: Duration | None = 30) -> Any:
+        """Wait for the result of a job that is enqueued already.
+
+        Args:
+            id: the job's id.
+            timeout: seconds to wait; ``None`` waits without limit.
+
+        Returns:
+            What the job returned.
+
+        Raises:
+            JobNotFoundError: the queue does not know it.
+            JobFailedError, JobCancelledError, JobTimeoutError, StorageError: as ``enqueue_and_wait``.
+        """
+        validate_job_id(id)
+        wait_s = _wait_seconds(timeout)
+        with self._waiting.expecting(id) as waiter:
+            # It may have ended before the subscription stood.
+            record = self.storage.lookup([id])[0]
+            if record is None or record.state.status.is_terminal:
+                return self._outcome(id, record)
+            return self._result(waiter, wait_s)
+
+    def cancel(self, id: str) -> str:
+        """Cancel a job that has not started.
+
+        Returns:
+            ``cancelled``, ``not_found``, or ``processing``, ``completed`` or ``failed`` when it was
+            too late.
+        """
+        validate_job_id(id)
+        outcome = self.storage.cancel(id)
+        if outcome == "cancelled":
+            signals.job_cancelled.send_robust(Queue, queue=self, job_id=id)
+        return outcome
+
+    def retry(self, id: str) -> bool:
+        """Run a failed job again, from its kept message and with all its attempts.
+
+        Returns:
+            Whether there was such a job; false when it is not failed or its TTL is over.
+        """
+        return self.storage.retry_dead(validate_job_id(id))
+
+    def update_result_ttl(self, id: str, ttl: Duration) -> str:
+        """Let a finished job be forgotten ``ttl`` seconds from now.
+
+        Returns:
+            ``updated``, ``not_found``, ``not_terminal``, or ``missing_payload`` when its result or
+            error is gone already.
+        """
+        ttl_ms = _milliseconds("ttl", ttl, above=0)
+        return self.storage.update_ttl(validate_job_id(id), ttl_ms)
+
+    # Looking
+
+    def get_result(self, id: str, default: Any = None) -> Any:
+        """The result of a completed job, or ``default`` when there is none (yet, or any more)."""
+        record = self.storage.lookup([validate_job_id(id)])[0]
+        if record is None or record.state.status is not Status.COMPLETED or record.payload is None:
+            return default
+        return self.serializer.loads(record.payload)
+
+    def get_status(self, id: str) -> JobStatus | None:
+        """All that is known about a job; ``None`` for an unknown one."""
+        record = self.storage.lookup([validate_job_id(id)])[0]
+        if record is None:
+            return None
+        state = record.state
+        status = JobStatus(id, state.status, state.timestamp, _attempts(record), state.worker_id)
+        if state.status is Status.COMPLETED and record.payload is not None:
+            return replace(status, result=self.serializer.loads(record.payload))
+        if state.status is Status.FAILED:
+            return replace(status, error=_read_error(record.payload))
+        if record.progress is not None:
+            return replace(status, progress=json.loads(record.progress))
+        return status
+
+    def get_job_state(self, id: str) -> JobState | None:
+        """The state of a job; ``None`` for an unknown one."""
+        return self.storage.states([validate_job_id(id)])[0]
+
+    def get_job_states(self, ids: Sequence[str]) -> dict[str, JobState | None]:
+        """The states of many jobs in one round trip; ``None`` for unknown ones."""
+        names = [validate_job_id(job_id) for job_id in ids]
+        return dict(zip(names, self.storage.states(names), strict=True))
+
+    def stats(self) -> QueueStats:
+        """Sizes of the queue's parts. The cost does not grow with the number of jobs."""
+        counts, workers = self.storage.counts(), self.storage.workers()
+        return QueueStats(
+            queued=counts.queued,
+            scheduled=counts.scheduled,
+            processing=sum(worker.processing for worker in workers),
+            completed=counts.completed,
+            failed=counts.failed,
+            workers=len(workers),
+            malformed=counts.malformed,
+            leader=counts.leader,
+        )
+
+    def workers(self) -> list[WorkerInfo]:
+        """The registered workers, by id."""
+        now = self.storage.counts().now_ms
+        limit = self.config.visibility_timeout * 1000
+        return [_worker_info(record, now - record.heartbeat_ms < limit) for record in self.storage.workers()]
+
+    def subscribe(self, handler: Callable[[str, str], None]) -> Callable[[], None]:
+        """Call ``handler(id, event)`` on each event of the queue, for monitoring.
+
+        Events: queued, processing, completed, failed, failing, cancelled, stalled. The handler runs
+        in the subscriber's thread and must return soon. Events may be missed while the connection
+        is down; what must not be missed belongs into the job.
+
+        Returns:
+            A callable that ends the subscription.
+        """
+        return self.storage.listen_events(handler)
+
+    # Housekeeping
+
+    def clear(self) -> int:
+        """Remove all jobs, results and workers of this queue, and no other keys.
+
+        Returns:
+            The number of keys removed.
+        """
+        return self.storage.clear()
+
+    def close(self) -> None:
+        """Close the connections of this process; they open again when needed."""
+        self.storage.close()
+
+    # Inside
+
+    def _prepare(
+        self,
+        job_id: str,
+        payload: Any,
+        *,
+        max_attempts: int | None = None,
+        result_ttl: Duration | None = None,
+        delay: Duration | None = None,
+    ) -> NewJob:
+        validate_job_id(job_id)
+        attempts = self.config.max_attempts if max_attempts is None else max_attempts
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+            raise InvalidOption(f"max_attempts is {attempts!r}; it must be a whole number from 1 up")
+        ttl = self.config.result_ttl if result_ttl is None else result_ttl
+        message = JobMessage.encode(
+            job_id,
+            payload,
+            self.dump(payload, f"the payload of job {job_id!r}"),
+            created_at=int(time.time() * 1000),
+            max_attempts=attempts,
+            result_ttl_ms=_milliseconds("result_ttl", ttl, above=0),
+        )
+        return NewJob(message, 0 if delay is None else _milliseconds("delay", delay))
+
+    def dump(self, value: Any, what: str) -> bytes:
+        """A value as JSON bytes.
+
+        Raises:
+            SerializationError: JSON cannot hold it.
+            PayloadTooLargeError: it is larger than ``MAX_PAYLOAD_SIZE``.
+        """
+        data = self.serializer.dumps(value)
+        limit = self.config.max_payload_size
+        if len(data) > limit:
+            raise PayloadTooLargeError(
+                f"{what} has {len(data):,} bytes, more than MAX_PAYLOAD_SIZE = {limit:,}; store the data "
+                "elsewhere and pass its key, or raise the setting"
+            )
+        return data
+
+    def _accept(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
+        accepted = self.storage.enqueue(jobs)
+        return [self._enqueue_result(job, one) for job, one in zip(jobs, accepted, strict=True)]
+
+    def _enqueue_result(self, job: NewJob, accepted: Accepted) -> EnqueueResult:
+        job_id, standing = job.message.id, accepted.standing
+        if standing is None:
+            self._announce(job)
+            return EnqueueResult(job_id, "scheduled" if job.delay_ms else "queued")
+        if standing.status is Status.COMPLETED:
+            record = self.storage.lookup([job_id])[0]
+            if record is not None and record.payload is not None and record.state.status is Status.COMPLETED:
+                result = self.serializer.loads(record.payload)
+                return EnqueueResult(job_id, "completed", standing.status, result)
+        return EnqueueResult(job_id, "duplicate", standing.status)
+
+    def _announce(self, job: NewJob) -> None:
+        status = "scheduled" if job.delay_ms else "queued"
+        signals.job_enqueued.send_robust(Queue, queue=self, job_id=job.message.id, status=status)
+
+    def _result(self, waiter: Waiter, timeout: float | None) -> Any:
+        return self._outcome(waiter.job_id, waiter.record(timeout))
+
+    def _outcome(self, job_id: str, record: Record | None) -> Any:
+        """The result of a finished job, or its error raised."""
+        if record is None:
+            raise JobNotFoundError(job_id)
+        if record.state.status is Status.FAILED:
+            raise JobFailedError(job_id, _read_error(record.payload) or {})
+        if record.payload is None:
+            raise JobNotFoundError(job_id)
+        return self.serializer.loads(record.payload)
+
+
+def _wait_seconds(timeout: Duration | None) -> float | None:
+    return None if timeout is None else _milliseconds("timeout", timeout) / 1000
+
+
+def _milliseconds(name: str, value: Duration, above: float | None = None) -> int:
+    try:
+        number = seconds(value)
+    except ValueError as rule:
+        raise InvalidOption(f"{name} is {value!r}; it must be {rule}") from None
+    if above is not None and number <= above:
+        raise InvalidOption(f"{name} is {value!r}; it must be above {above:g} seconds")
+    if number < 0:
+        raise InvalidOption(f"{name} is {value!r}; it must not be negative")
+    return max(1, round(number * 1000)) if number else 0
+
+
+def _attempts(record: Record) -> int | None:
+    match record.state.status:
+        case Status.QUEUED | Status.SCHEDULED:
+            return 0
+        case Status.FAILING:
+            return record.state.attempts
+        case Status.FAILED if record.message is not None:
+            try:
+                return JobMessage.decode(record.message).attempts + 1
+            except MalformedMessage:
+                return None
+        case _:
+            return None
+
+
+def _read_error(payload: bytes | None) -> dict[str, Any] | None:
+    if payload is None:
+        return None
+    try:
+        error = json.loads(payload)
+    except ValueError:
+        error = None
+    # A legacy entry may be plain text.
+    return error if isinstance(error, dict) else {"message": payload.decode("utf-8", "replace")}
+
+
+def _worker_info(record: WorkerRecord, alive: bool) -> WorkerInfo:
+    described = json.loads(record.info) if record.info else {}
+    known = {name: described.get(name) for name in ("host", "pid", "version", "concurrency", "started")}
+    return WorkerInfo(record.id, record.heartbeat_ms, alive, record.processing, **known)
+
+
+class Queues:
+    """All queues of ``settings.JOBQUEUE`` by alias, like ``django.core.cache.caches``.
+
+    A queue is made when it is first asked for, once a process, and anew when the settings change in
+    a test.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queues: dict[str, Queue] = {}
+
+    def __getitem__(self, alias: str) -> Queue:
+        queue = self._queues.get(alias)
+        return queue if queue is not None else self._make(alias)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(read_settings())
+
+    def __contains__(self, alias: object) -> bool:
+        return alias in read_settings()
+
+    def _make(self, alias: str) -> Queue:
+        with self._lock:
+            if alias not in self._queues:
+                configs = read_settings()
+                if alias not in configs:
+                    near = difflib.get_close_matches(str(alias), configs, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(repr, configs))}"
+                    raise UnknownQueue(f"settings.JOBQUEUE has no queue {alias!r}; {hint}")
+                self._queues[alias] = Queue(configs[alias])
+            return self._queues[alias]
+
+    def close(self) -> None:
+        """Close all connections and forget the queues; they are made anew when asked for."""
+        with self._lock:
+            old, self._queues = self._queues, {}
+        for queue in old.values():
+            queue.close()
+
+
+#: All queues by alias.
+queues = Queues()
+
+
+def _settings_changed(*, setting: str, **_: Any) -> None:
+    if setting in ("JOBQUEUE", "CACHES"):
+        queues.close()
+
+
+setting_changed.connect(_settings_changed, dispatch_uid="django_jobqueue.queues")
+
+
+def new_job_id() -> str:
+    """A random job id."""
+    return str(uuid.uuid4())

@@ -1,0 +1,1 @@
+"""Where jobs live: the ``Storage`` contract and its implementations."""

@@ -1,0 +1,217 @@
+"""Main, blocking and subscriber connections, from a django-redis cache or a URL.
+
+Verified against redis-py 6-8 and django-redis 6-7. What shapes this module:
+
+* django-redis keeps one pool per URL for the whole process, with the first alias' options, and
+  may close it at the end of a request. So the long-lived connections have pools of their own.
+* A socket timeout shorter than a BLMOVE would break it, so the blocking pool sets its own.
+* redis-py's default retries send a script again behind our back; they are off, and
+  ``RedisStorage`` sends again itself, with scripts that know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from django.core.cache import InvalidCacheBackendError, caches
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ..conf import QueueConfig
+from ..exceptions import JobQueueError, StorageError, StorageFullError
+
+#: Seconds that a reply may take beyond the time a command blocks; then the link counts as dead.
+READ_MARGIN = 10.0
+
+#: Seconds to wait for a TCP connection of our own pools.
+CONNECT_TIMEOUT = 5.0
+
+_DENIED = (AuthenticationError, AuthorizationError, NoPermissionError)
+_UNAVAILABLE = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    ClusterDownError,
+    TryAgainError,
+    OSError,
+)
+
+
+class Connector:
+    """Builds the connections of one queue."""
+
+    def __init__(self, config: QueueConfig) -> None:
+        self._config = config
+        self._main: Any = None
+
+    def main(self) -> Any:
+        """The client for everything that does not block. Thread-safe, and safe after a fork."""
+        if self._main is None:
+            if self._config.url:
+                self._main = redis.Redis(connection_pool=self._url_pool("main"))
+            else:
+                self._main = self._cache_client().get_client(write=True)
+        return self._main
+
+    def dedicated(self, role: str, read_timeout: float) -> Any:
+        """A pool of its own for one long-lived connection, from the same configuration.
+
+        Args:
+            role: part of the client name that ``CLIENT LIST`` shows.
+            read_timeout: seconds without a reply after which the link counts as dead.
+        """
+        if self._config.url:
+            pool = self._url_pool(role)
+        else:
+            client = self._cache_client()
+            factory = client.connection_factory
+            # The one private name we need: django-redis has no public way to a URL's parameters.
+            params = factory.make_connection_params(client._server[0])
+            pool = factory.get_connection_pool(params)
+        pool.connection_kwargs.update(
+            socket_timeout=read_timeout,
+            socket_keepalive=True,
+            decode_responses=False,
+            client_name=self._client_name(role),
+            retry=None,
+            retry_on_error=[],
+            health_check_interval=0,
+            # RESP2: pub/sub messages come as plain replies, and a reply that a failed read left
+            # behind can never be taken for the next one.
+            protocol=2,
+        )
+        return pool
+
+    def _url_pool(self, role: str) -> Any:
+        # Parameters in the URL win over these, as redis-py has it.
+        return redis.ConnectionPool.from_url(
+            self._config.url or "",
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            socket_keepalive=True,
+            client_name=self._client_name(role),
+        )
+
+    def _client_name(self, role: str) -> str:
+        return f"django-jobqueue:{role}:{self._config.alias}"
+
+    def _cache_client(self) -> Any:
+        alias = self._config.cache
+        place = f"JOBQUEUE[{self._config.alias!r}]['CACHE']"
+        try:
+            cache = caches[alias or ""]
+        except InvalidCacheBackendError as error:
+            raise StorageError(
+                f"{place} is {alias!r}, which CACHES does not define; add it there, or set URL"
+            ) from error
+        client = getattr(cache, "client", None)
+        if not hasattr(client, "connection_factory"):
+            kind = f"{type(cache).__module__}.{type(cache).__qualname__}"
+            raise StorageError(
+                f"{place} is {alias!r}, a {kind}, not a django-redis cache; use "
+                "BACKEND 'django_redis.cache.RedisCache' there, or set URL to redis://host:6379/0"
+            )
+        if type(client).__name__ == "ShardClient":
+            raise StorageError(
+                f"{place} is {alias!r}, which spreads keys over servers (ShardClient); "
+                "a queue lives on one: use a cache with DefaultClient, or set URL"
+            )
+        return client
+
+
+@contextmanager
+def storage_errors(attempted: str) -> Iterator[None]:
+    """Turn the driver's errors into ours, each saying what was attempted."""
+    try:
+        yield
+    except JobQueueError:
+        raise
+    except (RedisError, OSError) as error:
+        raise translated(error, attempted) from error
+
+
+def translated(error: BaseException, attempted: str) -> StorageError:
+    """Our error for one of the driver's."""
+    if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM "):
+        return StorageFullError(
+            f"{attempted}: the server has no memory left ({error}); nothing was written. Raise "
+            "maxmemory, or wait for workers to drain the queue and results to expire"
+        )
+    if isinstance(error, _DENIED):
+        return StorageError(
+            f"{attempted}: the server denied it ({error}); check user, password and ACL of the connection"
+        )
+    if isinstance(error, _UNAVAILABLE):
+        return StorageError(f"{attempted}: the server cannot be reached now ({error}); it is safe to try again")
+    return StorageError(f"{attempted}: the server refused ({error})")
+
+
+def is_worth_resending(error: BaseException) -> bool:
+    """Whether the same call may succeed a moment later."""
+    return isinstance(error, _UNAVAILABLE) and not isinstance(error, _DENIED)
+
+
+class BlockingConnection:
+    """The connection on which an idle worker waits in BLMOVE. Used by one thread at a time."""
+
+    def __init__(self, connector: Connector, block_timeout: float) -> None:
+        self._pool = connector.dedicated("blocking", block_timeout + READ_MARGIN)
+        self._connection: Any = None
+        self._client_id: int | None = None
+
+    def move(self, source: str, destination: str, timeout: float) -> bytes | None:
+        """BLMOVE from the head of one list to the tail of another; ``None`` when the time is over.
+
+        Raises:
+            redis.RedisError, OSError: the link is closed; the message may have been moved.
+        """
+        connection = self._open()
+        try:
+            connection.send_command("BLMOVE", source, destination, "LEFT", "RIGHT", timeout)
+            reply: bytes | None = connection.read_response(disable_decoding=True)
+            return reply
+        except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError):
+            # After a lost reply the link is out of step; after READONLY the primary is elsewhere.
+            connection.disconnect()
+            raise
+
+    def wake(self, client: Any) -> None:
+        """End a running ``move`` early, from another thread, through another connection."""
+        client_id = self._client_id
+        if client_id is not None:
+            client.execute_command("CLIENT UNBLOCK", client_id)
+
+    def close(self) -> None:
+        """Close the link."""
+        if self._connection is not None:
+            self._connection.disconnect()
+        self._pool.disconnect()
+
+    def _open(self) -> Any:
+        if self._connection is None:
+            self._connection = self._pool.get_connection()
+        if self._connection.is_connected and self._client_id is not None:
+            return self._connection
+        self._client_id = None
+        try:
+            self._connection.connect()
+            self._connection.send_command("CLIENT", "ID")
+            self._client_id = int(self._connection.read_response())
+        except (RedisError, OSError):
+            self._connection.disconnect()
+            raise
+        return self._connection

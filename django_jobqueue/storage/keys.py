@@ -1,0 +1,76 @@
+"""The names of a queue's keys and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class Keys:
+    """Every key and channel of one queue, made from its prefix.
+
+    The names are the wire format; see ``docs/reference/wire-format.md``.
+    """
+
+    __slots__ = (
+        "cancelled",
+        "completed",
+        "dead",
+        "errors",
+        "events",
+        "failed",
+        "jobs",
+        "lock",
+        "malformed",
+        "prefix",
+        "processing_prefix",
+        "progress",
+        "queue",
+        "results",
+        "scheduled",
+        "scheduled_messages",
+        "worker_info",
+        "workers",
+    )
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.jobs = f"{prefix}jobs"
+        self.queue = f"{prefix}queue"
+        self.results = f"{prefix}results"
+        self.errors = f"{prefix}errors"
+        self.workers = f"{prefix}workers"
+        self.worker_info = f"{prefix}worker-info"
+        self.scheduled = f"{prefix}scheduled"
+        self.scheduled_messages = f"{prefix}scheduled:messages"
+        self.completed = f"{prefix}completed"
+        self.failed = f"{prefix}failed"
+        self.dead = f"{prefix}dead"
+        self.cancelled = f"{prefix}cancelled"
+        self.progress = f"{prefix}progress"
+        self.malformed = f"{prefix}malformed"
+        self.lock = f"{prefix}reaper:lock"
+        self.processing_prefix = f"{prefix}processing:"
+        self.events = f"{prefix}events"
+
+    def processing(self, worker_id: str) -> str:
+        """The list of messages that a worker holds."""
+        return self.processing_prefix + worker_id
+
+    def notify(self, job_id: str) -> str:
+        """The channel that wakes the waiters of a job."""
+        return f"{self.prefix}notify:{job_id}"
+
+    @property
+    def lock_channel(self) -> str:
+        """The channel on which a leader says that it gave up the lock."""
+        return f"{self.lock}:released"
+
+    def fixed(self) -> Iterator[str]:
+        """All keys but the processing lists."""
+        yield from (self.jobs, self.queue, self.results, self.errors, self.workers, self.worker_info)
+        yield from (self.scheduled, self.scheduled_messages, self.completed, self.failed, self.dead)
+        yield from (self.cancelled, self.progress, self.malformed, self.lock)
+
+    def processing_pattern(self) -> str:
+        """A glob for SCAN that matches this queue's processing lists."""
+        return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in self.processing_prefix) + "*"

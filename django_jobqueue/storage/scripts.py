@@ -1,0 +1,136 @@
+"""The Lua scripts: read from ``lua/``, called by SHA, loaded again when the server forgot them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from ..exceptions import StorageError, UnsupportedServer
+
+_INCLUDE = re.compile(r"^--!include (\w+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One transition: its Lua text and the SHA1 by which the server knows it."""
+
+    name: str
+    source: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script with the keys and arguments of one call."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | bytes | int]
+
+    def command(self) -> tuple[Any, ...]:
+        """The EVALSHA command."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of ``lua/<name>.lua``, its ``--!include`` lines replaced by those files."""
+    folder = resources.files("django_jobqueue") / "lua"
+    source = (folder / f"{name}.lua").read_text("utf-8")
+    source = _INCLUDE.sub(lambda match: _included(match[1]), source)
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@cache
+def _included(name: str) -> str:
+    return (resources.files("django_jobqueue") / "lua" / "include" / f"{name}.lua").read_text("utf-8")
+
+
+def execute(client: Any, command: Sequence[Any]) -> Any:
+    """Send one command; replies are bytes whatever the client's ``decode_responses`` says."""
+    return client.execute_command(*command, NEVER_DECODE=True)
+
+
+def run(client: Any, call: Call) -> Any:
+    """Run a script.
+
+    A server that was restarted, failed over or flushed its scripts does not know it: then it is
+    loaded and the call is sent again.
+
+    Raises:
+        UnsupportedServer: the server is too old to load it.
+        redis.RedisError: as the driver raises it.
+    """
+    try:
+        return execute(client, call.command())
+    except NoScriptError:
+        load(client, call.script)
+        return execute(client, call.command())
+
+
+def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
+    """Run scripts in one round trip, in order.
+
+    Returns:
+        The replies; a call that failed has its exception in its place, so that the others'
+        replies are not lost.
+
+    Raises:
+        UnsupportedServer, redis.RedisError: the round trip itself failed.
+    """
+    if len(calls) == 1:
+        try:
+            return [run(client, calls[0])]
+        except ResponseError as error:
+            return [error]
+    replies = _pipelined(client, calls)
+    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        for lua in {calls[i].script.name: calls[i].script for i in unknown}.values():
+            load(client, lua)
+        for i, reply in zip(unknown, _pipelined(client, [calls[i] for i in unknown]), strict=True):
+            replies[i] = reply
+    return replies
+
+
+def _pipelined(client: Any, calls: Sequence[Call]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipeline:
+        for call in calls:
+            pipeline.execute_command(*call.command(), NEVER_DECODE=True)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return replies
+
+
+def load(client: Any, lua: Script) -> None:
+    """Make the server know a script."""
+    try:
+        execute(client, ("SCRIPT LOAD", lua.source))
+    except ResponseError as error:
+        if "compil" not in str(error).lower():
+            raise
+        # Servers before Redis 7 cannot read the "#!lua" line.
+        name, version = server_version(client)
+        if version < ((7, 0) if name == "redis" else (7, 2)):
+            raise UnsupportedServer(
+                f"the server is {name} {'.'.join(map(str, version))}; django-jobqueue needs Redis 7.0 or "
+                "Valkey 7.2 or newer: upgrade the server, or point URL or CACHE at a newer one"
+            ) from error
+        raise StorageError(f"the server refused the script {lua.name}: {error}") from error
+
+
+def server_version(client: Any) -> tuple[str, tuple[int, ...]]:
+    """The server's kind (``redis`` or ``valkey``) and version."""
+    info = execute(client, ("INFO", "server"))
+    if isinstance(info, bytes):
+        pairs = (line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        info = dict(pairs)
+    name = "valkey" if "valkey_version" in info else "redis"
+    version = str(info.get(f"{name}_version", "0"))
+    return name, tuple(int(part) for part in re.findall(r"\d+", version)[:3])

@@ -1,0 +1,278 @@
+"""One pub/sub connection for all waiters of a process, and the thread that owns it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from ..exceptions import StorageError
+from .connections import READ_MARGIN, Connector, translated
+
+logger = logging.getLogger(__name__)
+
+#: Seconds of silence after which the server is asked for a sign of life.
+PING_INTERVAL = 15.0
+
+#: Seconds without any subscription after which connection and thread end.
+LINGER = 30.0
+
+#: Seconds that a caller waits for the server to confirm a subscription.
+CONFIRM_TIMEOUT = 10.0
+
+#: Channels named in one SUBSCRIBE when all are subscribed anew.
+BATCH = 500
+
+#: Seconds between attempts to connect: the first, and the longest.
+RECONNECT_DELAYS = (0.1, 5.0)
+
+
+class _Channel:
+    """One subscribed channel and who listens to it."""
+
+    __slots__ = ("confirmed", "listeners", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.listeners: dict[object, tuple[Callable[[bytes], None], Callable[[], None] | None]] = {}
+        self.confirmed = threading.Event()
+
+
+class Subscriber:
+    """Listens to channels on one connection.
+
+    The thread is the only one that touches the socket: others leave their wishes in ``_wishes``
+    and wake it through a pipe. All shared state is guarded by ``_lock``.
+
+    After the connection was lost, everything is subscribed anew, and then each distinct
+    ``on_resync`` callable is called once: messages may have been missed.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._lock = threading.Lock()
+        self._channels: dict[str, _Channel] = {}
+        self._wishes: deque[tuple[str, _Channel]] = deque()
+        self._thread: threading.Thread | None = None
+        self._wake_read, self._wake_write = -1, -1
+        self._closing = False
+        self._last_error: BaseException | None = None
+
+    def listen(
+        self, name: str, on_message: Callable[[bytes], None], on_resync: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
+        """Call back on each message of a channel; returns when the server has confirmed it.
+
+        Args:
+            name: the channel.
+            on_message: gets each message, in the subscriber's thread; must not block.
+            on_resync: called after the connection was lost and restored.
+
+        Returns:
+            A callable that ends it. It may be called more than once.
+
+        Raises:
+            StorageError: the server did not confirm in time.
+        """
+        key = object()
+        with self._lock:
+            channel = self._channels.get(name)
+            if channel is None:
+                channel = self._channels[name] = _Channel(name)
+                self._wishes.append(("SUBSCRIBE", channel))
+            channel.listeners[key] = (on_message, on_resync)
+            self._ensure_thread()
+            self._wake()
+
+        def end() -> None:
+            with self._lock:
+                channel.listeners.pop(key, None)
+                if not channel.listeners and self._channels.get(name) is channel:
+                    del self._channels[name]
+                    self._wishes.append(("UNSUBSCRIBE", channel))
+                    self._wake()
+
+        if not channel.confirmed.wait(CONFIRM_TIMEOUT):
+            end()
+            cause = self._last_error or TimeoutError(f"no confirmation within {CONFIRM_TIMEOUT:g} s")
+            raise translated(cause, f"subscribing to {name!r}") from cause
+        return end
+
+    def close(self) -> None:
+        """End the thread and the connection; listeners hear no more."""
+        with self._lock:
+            self._closing = True
+            self._channels.clear()
+            thread = self._thread
+            self._wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(READ_MARGIN)
+
+    # Called with the lock held.
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None:
+            self._closing = False
+            self._wake_read, self._wake_write = os.pipe()
+            os.set_blocking(self._wake_read, False)
+            os.set_blocking(self._wake_write, False)
+            self._thread = threading.Thread(target=self._run, name="jobqueue-subscriber", daemon=True)
+            self._thread.start()
+
+    def _wake(self) -> None:
+        if self._thread is not None:
+            try:
+                os.write(self._wake_write, b"w")
+            except BlockingIOError:
+                pass  # the pipe is full of wake-ups already
+
+    # The thread.
+
+    def _run(self) -> None:
+        delay, longest = RECONNECT_DELAYS
+        was_lost = False
+        while True:
+            pool = None
+            try:
+                pool = self._connector.dedicated("subscriber", READ_MARGIN)
+                connection = pool.get_connection()
+                session = _Session(self, connection, was_lost)
+                if was_lost:
+                    logger.warning("the subscriber connection is back")
+                delay, was_lost = RECONNECT_DELAYS[0], False
+                if session.serve():
+                    return
+            except (RedisError, OSError, StorageError) as error:
+                self._last_error = error
+                if not was_lost:
+                    logger.warning("the subscriber connection was lost (%s); waiters look again when it is back", error)
+                was_lost = True
+            finally:
+                if pool is not None:
+                    pool.disconnect()
+            if self._ended():
+                return
+            self._pause(delay)
+            delay = min(2 * delay, longest)
+
+    def _ended(self) -> bool:
+        """End the thread when nobody listens; under the lock, so that no listener slips by."""
+        with self._lock:
+            if self._channels and not self._closing:
+                return False
+            self._thread = None
+            self._wishes.clear()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            return True
+
+    def _pause(self, seconds: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            deadline = time.monotonic() + seconds
+            while not self._closing and (left := deadline - time.monotonic()) > 0:
+                if selector.select(left):
+                    self._drain()
+
+    def _drain(self) -> None:
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+
+
+class _Session:
+    """One life of the connection: what was asked on it and not yet confirmed."""
+
+    def __init__(self, subscriber: Subscriber, connection: Any, was_lost: bool) -> None:
+        self._subscriber = subscriber
+        self._connection = connection
+        # Confirmations come in the order of the commands, so a queue pairs them exactly.
+        self._pending: deque[_Channel] = deque()
+        self._resync_after: _Channel | None = None
+        self._was_lost = was_lost
+        self._ping_sent = False
+
+    def serve(self) -> bool:
+        """Serve until the subscriber is closed or idle; true then. Raises when the link breaks."""
+        subscriber, connection = self._subscriber, self._connection
+        self._subscribe_all()
+        quiet_since = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection._sock, selectors.EVENT_READ)
+            selector.register(subscriber._wake_read, selectors.EVENT_READ)
+            while True:
+                wait = LINGER if not subscriber._channels else PING_INTERVAL
+                ready = bool(selector.select(max(0.0, quiet_since + wait - time.monotonic())))
+                subscriber._drain()
+                self._send_wishes()
+                while connection.can_read(timeout=0):
+                    self._handle(connection.read_response(disable_decoding=True))
+                    quiet_since, self._ping_sent = time.monotonic(), False
+                if subscriber._closing or (not ready and not subscriber._channels):
+                    if subscriber._ended():
+                        return True
+                elif time.monotonic() - quiet_since >= PING_INTERVAL:
+                    if self._ping_sent:
+                        raise TimeoutError(f"no sign of life for {2 * PING_INTERVAL:g} s")
+                    connection.send_command("PING")
+                    quiet_since, self._ping_sent = time.monotonic(), True
+
+    def _subscribe_all(self) -> None:
+        subscriber = self._subscriber
+        with subscriber._lock:
+            subscriber._wishes.clear()
+            channels = list(subscriber._channels.values())
+        for start in range(0, len(channels), BATCH):
+            batch = channels[start : start + BATCH]
+            self._connection.send_command("SUBSCRIBE", *(channel.name for channel in batch))
+            self._pending.extend(batch)
+        if self._was_lost and channels:
+            self._resync_after = channels[-1]
+
+    def _send_wishes(self) -> None:
+        while True:
+            with self._subscriber._lock:
+                if not self._subscriber._wishes:
+                    return
+                command, channel = self._subscriber._wishes.popleft()
+            self._connection.send_command(command, channel.name)
+            self._pending.append(channel)
+
+    def _handle(self, reply: list[Any]) -> None:
+        kind = reply[0]
+        if kind == b"message":
+            with self._subscriber._lock:
+                channel = self._subscriber._channels.get(reply[1].decode())
+                listeners = list(channel.listeners.values()) if channel else []
+            for on_message, _ in listeners:
+                self._call(on_message, reply[2])
+        elif kind == b"subscribe":
+            channel = self._pending.popleft()
+            channel.confirmed.set()
+            if channel is self._resync_after:
+                self._resync_after = None
+                self._resync()
+        elif kind == b"unsubscribe":
+            self._pending.popleft()
+
+    def _resync(self) -> None:
+        with self._subscriber._lock:
+            listeners = [one for channel in self._subscriber._channels.values() for one in channel.listeners.values()]
+        for on_resync in {callback for _, callback in listeners if callback is not None}:
+            self._call(on_resync)
+
+    @staticmethod
+    def _call(callback: Callable[..., None], *args: Any) -> None:
+        try:
+            callback(*args)
+        except Exception:
+            # A listener's fault must not silence the others.
+            logger.exception("a listener of the subscriber raised")

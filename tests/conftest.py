@@ -1,0 +1,101 @@
+"""Fixtures that give tests real servers, and a queue configured on them."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.servers import Cluster, ExternalServer, SentinelTrio, Server
+
+#: A running server to test against instead of the two that would be launched.
+EXTERNAL_URL = os.environ.get("JOBQUEUE_TEST_REDIS_URL")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """One Redis server for the whole run; share it by key prefix, and don't stop it."""
+    with Server("redis") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Server]:
+    """One Valkey server for the whole run; share it by key prefix, and don't stop it."""
+    with Server("valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["url"] if EXTERNAL_URL else ["redis", "valkey"])
+def server(request: pytest.FixtureRequest) -> Server | ExternalServer:
+    """Each kind of server in turn: the test runs once on each."""
+    if request.param == "url":
+        assert EXTERNAL_URL is not None
+        return ExternalServer(EXTERNAL_URL)
+    shared: Server = request.getfixturevalue(f"{request.param}_server")
+    return shared
+
+
+@pytest.fixture
+def make_server() -> Iterator[Callable[..., Server]]:
+    """A factory of started servers of the test's own, to kill, freeze, fill or restart.
+
+    ``make_server(kind="redis", **options)`` takes the options of ``Server``.
+    """
+    made: list[Server] = []
+
+    def make(kind: str = "redis", **options: Any) -> Server:
+        server = Server(kind, **options)
+        made.append(server)
+        return server.start()
+
+    yield make
+
+    for server in made:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def tls_server() -> Iterator[Server]:
+    """A Redis server that also listens with TLS; ``tls_url()`` names its own certificate authority."""
+    with Server("redis", tls=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sentinel() -> Iterator[SentinelTrio]:
+    """One primary, two replicas and three sentinels. A test that kills one calls ``restore()`` after it."""
+    with SentinelTrio("redis") as trio:
+        yield trio
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster of three primaries, of each kind in turn."""
+    with Cluster(request.param) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"jqtest:{uuid.uuid4().hex[:12]}:"
+
+
+@pytest.fixture
+def jobqueue_settings(
+    server: Server | ExternalServer, key_prefix: str, settings: Any
+) -> Iterator[dict[str, Any]]:
+    """``settings.JOBQUEUE`` with a default alias on ``server`` under the test's own prefix.
+
+    Yields the dict of the default alias. To change it, assign ``settings.JOBQUEUE`` anew with an altered
+    copy: the assignment is what makes the queues forget their old configuration.
+    """
+    alias = {"URL": server.url(), "KEY_PREFIX": key_prefix, "CACHE": None}
+    settings.JOBQUEUE = {"default": alias}
+
+    yield alias
+
+    if isinstance(server, ExternalServer):  # our own servers are thrown away with all they hold
+        server.forget(key_prefix)
