@@ -346,9 +346,8 @@ class Queue:
 
     def workers(self) -> list[WorkerInfo]:
         """The registered workers, by id."""
-        now = self.storage.counts().now_ms
         limit = self.config.visibility_timeout * 1000
-        return [_worker_info(record, now - record.heartbeat_ms < limit) for record in self.storage.workers()]
+        return [_worker_info(record, record.heartbeat.age_ms < limit) for record in self.storage.workers()]
 
     def subscribe(self, handler: Callable[[str, str], None]) -> Callable[[], None]:
         """Call ``handler(id, event)`` on each event of the queue, for monitoring.
@@ -497,7 +496,8 @@ def _read_error(payload: bytes | None) -> dict[str, Any] | None:
 def _worker_info(record: WorkerRecord, alive: bool) -> WorkerInfo:
     described = json.loads(record.info) if record.info else {}
     known = {name: described.get(name) for name in ("host", "pid", "version", "concurrency", "started")}
-    return WorkerInfo(record.id, record.heartbeat_ms, alive, record.processing, **known)
+    heartbeat = record.heartbeat
+    return WorkerInfo(heartbeat.worker_id, heartbeat.at_ms, alive, record.processing, **known)
 
 
 class Queues:

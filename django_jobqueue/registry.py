@@ -8,7 +8,7 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from django.utils.module_loading import autodiscover_modules
 
@@ -16,9 +16,6 @@ from .conf import DEFAULT_ALIAS
 from .conf import seconds as duration_seconds
 from .exceptions import InvalidOption, UnknownJob
 from .queue import Duration, EnqueueOptions, EnqueueResult, Queue, new_job_id, queues
-
-if TYPE_CHECKING:
-    from .context import JobContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +33,7 @@ class UsingOptions(EnqueueOptions, total=False):
     wait_timeout: Duration | None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Job(Generic[P, R]):
     """A registered job: call it as the plain function it is, or enqueue it.
 
@@ -105,12 +102,6 @@ class Job(Generic[P, R]):
             except TypeError as error:
                 raise TypeError(f"job {self.name!r} cannot be called with these arguments: {error}") from None
         return {"job": self.name, "args": list(args), "kwargs": dict(kwargs)}
-
-    def run(self, context: JobContext, args: list[Any], kwargs: dict[str, Any]) -> R:
-        """Call the function as a worker does."""
-        if self.takes_context:
-            return self.func(context, *args, **kwargs)
-        return self.func(*args, **kwargs)
 
 
 @functools.lru_cache(maxsize=None)

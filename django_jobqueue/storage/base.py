@@ -139,11 +139,25 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerRecord:
-    """A registered worker; ``info`` is its JSON description, empty for a Node worker."""
+class Heartbeat:
+    """A worker's last sign of life: when, and how long ago by the server's clock."""
 
-    id: str
-    heartbeat_ms: int
+    worker_id: str
+    at_ms: int
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """A registered worker, as shown to people.
+
+    Attributes:
+        heartbeat: its last sign of life.
+        processing: messages it holds.
+        info: its JSON description; empty for a worker of the Node library.
+    """
+
+    heartbeat: Heartbeat
     processing: int
     info: bytes = b""
 
@@ -158,7 +172,6 @@ class Counts:
     failed: int
     malformed: int
     leader: str | None
-    now_ms: int
 
 
 
@@ -295,6 +308,10 @@ class Storage(ABC):
     # Reaper
 
     @abstractmethod
+    def heartbeats(self) -> list[Heartbeat]:
+        """The last sign of life of each registered worker."""
+
+    @abstractmethod
     def suspects(self, worker_ids: Iterable[str]) -> list[Suspect]:
         """Messages that these workers hold without being seen to work on them."""
 
@@ -344,7 +361,7 @@ class Storage(ABC):
 
     @abstractmethod
     def listen_lock(self, on_release: Callable[[], None]) -> Callable[[], None]:
-        """Call back when a leader gives up the lock; returns a callable that ends it."""
+        """Call back when a leader gives up the lock; returns at once a callable that ends it."""
 
     # Life cycle
 

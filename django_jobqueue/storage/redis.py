@@ -21,6 +21,7 @@ from .base import (
     Complete,
     Counts,
     Fail,
+    Heartbeat,
     NewJob,
     Outcome,
     Record,
@@ -249,7 +250,7 @@ class RedisStorage(Storage):
 
     def counts(self) -> Counts:
         keys = self.keys
-        queued, scheduled, completed, failed, malformed, leader, server_time = self._commands(
+        queued, scheduled, completed, failed, malformed, leader = self._commands(
             "reading the counts",
             ("LLEN", keys.queue),
             ("ZCARD", keys.scheduled),
@@ -257,7 +258,6 @@ class RedisStorage(Storage):
             ("ZCARD", keys.failed),
             ("LLEN", keys.malformed),
             ("GET", keys.lock),
-            ("TIME",),
         )
         return Counts(
             queued=queued,
@@ -266,21 +266,19 @@ class RedisStorage(Storage):
             failed=failed,
             malformed=malformed,
             leader=None if leader is None else leader.decode("utf-8", "replace"),
-            now_ms=_milliseconds(server_time),
         )
 
     def workers(self) -> list[WorkerRecord]:
         keys = self.keys
-        heartbeats, infos = self._commands(
-            "reading the workers", ("HGETALL", keys.workers), ("HGETALL", keys.worker_info)
-        )
-        ids = sorted(heartbeats)
-        lengths = self._commands(
-            "reading the workers", *(("LLEN", keys.processing(worker_id.decode())) for worker_id in ids)
+        heartbeats = self.heartbeats()
+        infos, *lengths = self._commands(
+            "reading the workers",
+            ("HGETALL", keys.worker_info),
+            *(("LLEN", keys.processing(heartbeat.worker_id)) for heartbeat in heartbeats),
         )
         return [
-            WorkerRecord(worker_id.decode(), int(heartbeats[worker_id]), length, infos.get(worker_id, b""))
-            for worker_id, length in zip(ids, lengths, strict=True)
+            WorkerRecord(heartbeat, length, infos.get(heartbeat.worker_id.encode(), b""))
+            for heartbeat, length in zip(heartbeats, lengths, strict=True)
         ]
 
     def listen_job(
@@ -298,7 +296,7 @@ class RedisStorage(Storage):
         return self._subscriptions().listen(self.keys.events, on_message)
 
     def listen_lock(self, on_release: Callable[[], None]) -> Callable[[], None]:
-        return self._subscriptions().listen(self.keys.lock_channel, lambda _: on_release())
+        return self._subscriptions().listen(self.keys.lock_channel, lambda _: on_release(), confirm=False)
 
     def _subscriptions(self) -> Subscriber:
         with self._lock:
@@ -409,6 +407,14 @@ class RedisStorage(Storage):
             self._commands("reporting progress", ("HSET", self.keys.progress, job_id, progress))
 
     # Reaper
+
+    def heartbeats(self) -> list[Heartbeat]:
+        server_time, found = self._commands("reading the heartbeats", ("TIME",), ("HGETALL", self.keys.workers))
+        now = _milliseconds(server_time)
+        return [
+            Heartbeat(worker_id.decode("utf-8", "replace"), int(at), now - int(at))
+            for worker_id, at in sorted(found.items())
+        ]
 
     def suspects(self, worker_ids: Iterable[str]) -> list[Suspect]:
         keys, lua = self.keys, script("suspects")

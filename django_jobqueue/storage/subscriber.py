@@ -66,14 +66,21 @@ class Subscriber:
         self._last_error: BaseException | None = None
 
     def listen(
-        self, name: str, on_message: Callable[[bytes], None], on_resync: Callable[[], None] | None = None
+        self,
+        name: str,
+        on_message: Callable[[bytes], None],
+        on_resync: Callable[[], None] | None = None,
+        *,
+        confirm: bool = True,
     ) -> Callable[[], None]:
-        """Call back on each message of a channel; returns when the server has confirmed it.
+        """Call back on each message of a channel.
 
         Args:
             name: the channel.
             on_message: gets each message, in the subscriber's thread; must not block.
             on_resync: called after the connection was lost and restored.
+            confirm: return only when the server has confirmed the subscription; otherwise at once,
+                for messages that may be missed.
 
         Returns:
             A callable that ends it. It may be called more than once.
@@ -99,7 +106,7 @@ class Subscriber:
                     self._wishes.append(("UNSUBSCRIBE", channel))
                     self._wake()
 
-        if not channel.confirmed.wait(CONFIRM_TIMEOUT):
+        if confirm and not channel.confirmed.wait(CONFIRM_TIMEOUT):
             end()
             cause = self._last_error or TimeoutError(f"no confirmation within {CONFIRM_TIMEOUT:g} s")
             raise translated(cause, f"subscribing to {name!r}") from cause

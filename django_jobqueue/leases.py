@@ -1,0 +1,113 @@
+"""The jobs in a worker's hands, as its threads share them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from .message import JobMessage
+from .runner import Finished, Lease
+
+
+class Leases:
+    """What a worker holds, and what of it has finished but is not stored yet.
+
+    Shared by the fetcher, the executors and the heartbeat; everything is guarded by ``changed``,
+    which is notified when a job has finished or when the fetcher should look up.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self._held: dict[bytes, Lease] = {}
+        self._finished: deque[Finished] = deque()
+        self._fetcher_waits = False
+        self._flushing = False
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, raw: object) -> bool:
+        return raw in self._held
+
+    def messages(self) -> list[JobMessage]:
+        """The messages of all jobs held."""
+        with self.changed:
+            return [lease.message for lease in self._held.values()]
+
+    def has_finished(self) -> bool:
+        """Whether a finished job waits to be stored. Call with ``changed`` held."""
+        return bool(self._finished)
+
+    def add(self, lease: Lease) -> None:
+        """A job was started."""
+        with self.changed:
+            self._held[lease.message.raw] = lease
+
+    def finish(self, finished: Finished) -> bool:
+        """A job has finished; whether the caller must store it, as the fetcher waits for new jobs."""
+        with self.changed:
+            if finished.lease.given_back:
+                return False
+            self._finished.append(finished)
+            if self._fetcher_waits and not self._flushing:
+                self._flushing = True
+                return True
+            self.changed.notify_all()
+            return False
+
+    def take_finished(self) -> list[Finished]:
+        """What has finished, to be stored by the caller; it stays held until ``remove``."""
+        with self.changed:
+            taken = list(self._finished)
+            self._finished.clear()
+            return taken
+
+    def flushed(self) -> bool:
+        """An executor has stored what it took; true when there is nothing more to store."""
+        with self.changed:
+            if self._finished:
+                return False
+            self._flushing = False
+            return True
+
+    def keep(self, finished: Iterable[Finished]) -> None:
+        """It could not be stored now: keep it for the next time, in its order."""
+        with self.changed:
+            self._finished.extendleft(reversed(list(finished)))
+            self._flushing = False
+            self.changed.notify_all()
+
+    def remove(self, leases: Iterable[Lease]) -> None:
+        """Jobs are stored, given back or lost: no longer held."""
+        with self.changed:
+            for lease in leases:
+                self._held.pop(lease.message.raw, None)
+            self.changed.notify_all()
+
+    def give_back_all(self) -> list[Lease]:
+        """Every job still held; whatever their runs return from now on is ignored."""
+        with self.changed:
+            leases = list(self._held.values())
+            for lease in leases:
+                lease.given_back = True
+                lease.context.cancel()
+            self._finished.clear()
+            return leases
+
+    def mark_lost(self, lost: Iterable[bytes]) -> list[Lease]:
+        """Tell jobs that their lease is gone; returns those that had not been told."""
+        with self.changed:
+            leases = [self._held[raw] for raw in lost if raw in self._held]
+            told = [lease for lease in leases if not lease.context.is_cancelled()]
+            for lease in told:
+                lease.context.cancel()
+            return told
+
+    def fetcher_waits(self, waits: bool) -> bool:
+        """The fetcher begins or ends to wait for new jobs; false when finished ones come first."""
+        with self.changed:
+            if waits and self._finished:
+                return False
+            self._fetcher_waits = waits
+            return True

@@ -1,0 +1,56 @@
+"""``manage.py jobqueue_reaper``: keep queues in order without running jobs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from django_jobqueue.reaper import Reaper
+
+from ._queues import named_queues
+from ._signals import signal_waiter
+
+
+class Command(BaseCommand):
+    """Reap until told to stop."""
+
+    help = """Bring back the jobs of dead workers, queue delayed jobs when due, forget finished ones.
+
+Workers do this themselves unless started with --no-reaper, so you need this command only where
+workers of the Node library run the jobs, or where you want recovery apart from the workers. Any
+number may run: one is elected per queue, and another takes over within LOCK_TTL of a crash, at once
+after a clean stop.
+
+Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        """Keep the line breaks of the help text."""
+        return super().create_parser(*args, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "aliases", nargs="*", metavar="alias", help="queues of settings.JOBQUEUE (default: default)"
+        )
+        parser.add_argument("--once", action="store_true", help="do one round now, whoever leads, and exit")
+
+    def handle(self, *, aliases: list[str], once: bool, verbosity: int, **_: Any) -> None:
+        """Run one reaper a queue until a signal ends them."""
+        reapers = [Reaper(queue) for queue in named_queues(aliases)]
+        if once:
+            for reaper in reapers:
+                settled = reaper.run_once()
+                self.stdout.write(f"Queue {reaper.queue.alias!r}: {settled} jobs recovered or queued.")
+            return
+        with signal_waiter() as waiter:
+            for reaper in reapers:
+                reaper.start()
+                if verbosity:
+                    self.stdout.write(f"Reaper {reaper.id}: queue {reaper.queue.alias!r}. Stop with Ctrl-C or SIGTERM.")
+            waiter.wait(waiter.done)
+        for reaper in reapers:
+            reaper.stop()
+        if verbosity:
+            self.stdout.write("Stopped.")

@@ -1,0 +1,517 @@
+"""``Worker``: claims jobs, runs them in threads, stores how they ended.
+
+Its parts, each a thread with a state of its own:
+
+* the *fetcher* claims messages, hands them to the executors and commits finished jobs together
+  with the next claim; when there is nothing to do it waits in BLMOVE;
+* the *executors* run jobs;
+* the *heartbeat* renews leases;
+* the *reaper*, embedded, keeps the queue in order.
+
+They share the ``Leases`` (what is in hand) and the inbox of the executors.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from os import getpid
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from . import signals
+from .backoff import outage_delays
+from .context import JobContext
+from .exceptions import InvalidOption, MalformedMessage, StorageError, StorageFullError, UnsupportedServer
+from .heartbeat import Heartbeat
+from .leases import Leases
+from .message import JobMessage, Status
+from .outage import Outage
+from .reaper import Reaper
+from .recovery import Recovery
+from .runner import Finished, Handler, JobRunner, Lease
+from .storage.base import Release, Suspect, SuspectKind, Verdict
+
+if TYPE_CHECKING:
+    from .queue import Queue
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between claims while the server, at maxmemory, refuses BLMOVE.
+FULL_POLL_INTERVAL = 0.5
+
+#: Seconds that a stopping worker tries to give jobs back to a server that cannot be reached.
+GIVE_BACK_TIMEOUT = 5.0
+
+_WORKER_ID = re.compile(r"[^:\s\x00-\x1f\x7f]{1,200}")
+
+
+class Worker:
+    """Runs the jobs of one queue in this process.
+
+    Args:
+        queue: the ``Queue``.
+        handler: one callable for every payload, called as ``handler(job)`` with a ``JobContext``;
+            ``None`` runs ``HANDLER`` of the settings, or the registered jobs that payloads name.
+        concurrency: jobs at a time, one thread each; ``None`` takes it from the settings.
+        worker_id: names the worker; must be its own. Random when left out.
+        reaper: whether to run an embedded reaper.
+        max_jobs: stop after this many jobs; ``None`` for no limit.
+
+    Raises:
+        InvalidOption: a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        handler: Handler | None = None,
+        concurrency: int | None = None,
+        worker_id: str | None = None,
+        reaper: bool = True,
+        max_jobs: int | None = None,
+    ) -> None:
+        self.queue = queue
+        self.concurrency = _count("concurrency", concurrency, queue.config.concurrency)
+        self.id = _worker_id(worker_id)
+        self._storage = queue.storage
+        self._jobs_left = None if max_jobs is None else _count("max_jobs", max_jobs, 1)
+        self._leases = Leases()
+        self._outage = Outage(f"worker {self.id} of queue {queue.alias!r}")
+        self._runner = JobRunner(queue, handler)
+        self._recovery = Recovery(queue)
+        self._heartbeat = Heartbeat(queue, self.id, self.concurrency, self._leases, self._outage)
+        self._reaper = Reaper(queue, outage=self._outage) if reaper else None
+        self._inbox: SimpleQueue[Lease | None] = SimpleQueue()
+        self._fetcher: threading.Thread | None = None
+        self._burst = False
+        # Written by any thread, read by the fetcher; see request_stop.
+        self._stopping = threading.Event()
+        self._give_back_at: float | None = None
+        #: Why the worker stopped, when it was not told to.
+        self.error: BaseException | None = None
+        # Owned by the fetcher.
+        self._backlog = 0
+        self._must_reconcile = False
+        self._is_registered = False
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id} of {self.queue.alias!r}>"
+
+    # Life cycle
+
+    def run(self) -> None:
+        """Work until ``stop`` is called, or until ``max_jobs`` are done.
+
+        Raises:
+            UnsupportedServer: the server is too old.
+        """
+        self.start()
+        self.join()
+
+    def run_until_empty(self) -> None:
+        """Work until nothing is queued and nothing runs here; scheduled jobs are left alone."""
+        self.start(burst=True)
+        self.join()
+
+    def start(self, *, burst: bool = False) -> None:
+        """Work in threads of their own; returns at once.
+
+        Args:
+            burst: stop when nothing is queued and nothing runs here.
+        """
+        self._burst = burst
+        if self._fetcher is not None:
+            raise RuntimeError(f"{self!r} was started before; make a new one")
+        self._fetcher = threading.Thread(target=self._fetch, name=f"jobqueue-fetcher-{self.id}", daemon=True)
+        self._fetcher.start()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Take no more jobs, let the running ones finish, give back the rest; returns when done.
+
+        Args:
+            timeout: seconds that running jobs have; ``None`` takes ``SHUTDOWN_TIMEOUT``.
+        """
+        self.request_stop(timeout)
+        self.join()
+
+    def request_stop(self, timeout: float | None = None) -> None:
+        """Begin to stop, and return at once; a second call may shorten the time. See ``stop``."""
+        grace = self.queue.config.shutdown_timeout if timeout is None else timeout
+        deadline = time.monotonic() + grace
+        if self._give_back_at is None or deadline < self._give_back_at:
+            self._give_back_at = deadline
+        self._stopping.set()
+        with self._leases.changed:
+            self._leases.changed.notify_all()
+
+    def join(self) -> None:
+        """Wait until the worker has stopped.
+
+        Raises:
+            UnsupportedServer: that is why it stopped.
+        """
+        fetcher = self._fetcher
+        if fetcher is None:
+            return
+        self._stopping.wait()
+        while fetcher.is_alive():
+            # It may be waiting in BLMOVE, or just about to.
+            try:
+                self._storage.wake()
+            except StorageError as error:
+                logger.debug("the blocked connection could not be woken, it will time out: %s", error)
+            fetcher.join(0.1)
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the worker has started and not stopped yet."""
+        return self._fetcher is not None and self._fetcher.is_alive()
+
+    # The fetcher
+
+    def _fetch(self) -> None:
+        executors = [
+            threading.Thread(target=self._execute, name=f"jobqueue-executor-{n}", daemon=True)
+            for n in range(self.concurrency)
+        ]
+        try:
+            if self._attempt_until_stopped(self._register):
+                self._heartbeat.start()
+                if self._reaper is not None:
+                    self._reaper.start()
+                for executor in executors:
+                    executor.start()
+                logger.info("worker %s runs %d jobs at a time of queue %r", self.id, self.concurrency, self.queue.alias)
+                signals.worker_started.send_robust(Worker, worker=self)
+                while self._attempt_until_stopped(self._step):
+                    pass
+        except BaseException as error:
+            # A fault of ours, or a server we cannot work with: stop in good order, and say so.
+            self.error = error
+            if not isinstance(error, UnsupportedServer):
+                logger.exception("worker %s ends because of an unexpected error", self.id)
+        finally:
+            self._shut_down(executors)
+
+    def _attempt_until_stopped(self, action: Any) -> bool:
+        """Do something as soon as the storage lets us; false when the worker stops, or is done."""
+        delays = outage_delays()
+        while not self._stopping.is_set():
+            try:
+                goes_on: bool = action()
+            except UnsupportedServer:
+                raise
+            except StorageError as error:
+                # The server may have moved a message to us although the reply was lost.
+                self._must_reconcile = True
+                self._outage.failed("fetcher", error)
+                self._stopping.wait(next(delays))
+            else:
+                self._outage.works("fetcher")
+                return goes_on
+        return False
+
+    def _register(self) -> bool:
+        """Say hello, and settle what an earlier process of the same id left behind."""
+        self._heartbeat.beat()
+        self._is_registered = True
+        for raw in self._storage.held(self.id):
+            self._settle_own(raw)
+        self._must_reconcile = True
+        return True
+
+    def _settle_own(self, raw: bytes) -> None:
+        """A message held before this process began: a started job has used an attempt."""
+        try:
+            message = JobMessage.decode(raw, self.queue.serializer.loads)
+        except MalformedMessage:
+            self._recovery.settle(Suspect(self.id, SuspectKind.MALFORMED, raw, ""))
+            return
+        (state,) = self._storage.states([message.id])
+        if state is not None and state.status is Status.PROCESSING:
+            self._recovery.settle(Suspect(self.id, SuspectKind.STALLED, raw, str(state)))
+
+    def _step(self) -> bool:
+        """Commit, claim, or wait; false when there is nothing left to do."""
+        if self._must_reconcile:
+            self._reconcile()
+        finished = self._leases.take_finished()
+        free = self._free_slots(len(finished))
+        wanted = free if self._backlog or self._burst else 0
+        if finished or wanted:
+            return self._commit_and_claim(finished, wanted)
+        if free == 0:
+            if self._jobs_left == 0 and not len(self._leases):
+                return False
+            self._await_change(None)
+            return True
+        self._wait_and_take()
+        return True
+
+    def _free_slots(self, finished: int) -> int:
+        free = max(0, self.concurrency - (len(self._leases) - finished))
+        return free if self._jobs_left is None else min(free, self._jobs_left)
+
+    def _commit_and_claim(self, finished: list[Finished], wanted: int) -> bool:
+        try:
+            stored, claim = self._storage.commit(self.id, [one.outcome for one in finished], wanted)
+        except StorageError:
+            self._leases.keep(finished)
+            raise
+        self._stored(finished, stored)
+        if wanted:
+            self._backlog = claim.backlog
+        for raw in claim.messages:
+            self._dispatch_raw(raw)
+        if self._burst and wanted and not claim.messages and not claim.backlog:
+            if not len(self._leases):
+                return False
+            self._await_change(None)
+        return True
+
+    def _wait_and_take(self) -> None:
+        if not self._leases.fetcher_waits(True):
+            return
+        server_is_full, raw = False, None
+        try:
+            raw = self._storage.wait_and_take(self.id, self.queue.config.block_timeout)
+        except StorageFullError:
+            server_is_full = True
+        finally:
+            self._leases.fetcher_waits(False)
+        if server_is_full:
+            self._poll_full_server()
+        elif raw is not None:
+            self._start_taken(raw)
+
+    def _poll_full_server(self) -> None:
+        """At maxmemory the server refuses BLMOVE, but not our scripts: go on draining."""
+        claim = self._storage.claim(self.id, self._free_slots(0))
+        self._backlog = claim.backlog
+        for raw in claim.messages:
+            self._dispatch_raw(raw)
+        if not claim.messages:
+            self._await_change(FULL_POLL_INTERVAL)
+
+    def _start_taken(self, raw: bytes) -> None:
+        message = self._decode(raw)
+        if message is None:
+            return
+        verdict, self._backlog = self._storage.start(self.id, message)
+        if verdict is Verdict.STARTED:
+            self._dispatch(message)
+
+    def _reconcile(self) -> None:
+        """After a lost reply: start what the server has moved to our list without our knowing."""
+        for raw in self._storage.held(self.id):
+            if raw not in self._leases:
+                self._start_taken(raw)
+        self._must_reconcile = False
+
+    def _dispatch_raw(self, raw: bytes) -> None:
+        message = self._decode(raw)
+        if message is not None:
+            self._dispatch(message)
+
+    def _dispatch(self, message: JobMessage) -> None:
+        lease = Lease(message, JobContext.of(message, self.queue, self.id))
+        self._leases.add(lease)
+        if self._jobs_left is not None:
+            self._jobs_left -= 1
+        self._inbox.put(lease)
+
+    def _decode(self, raw: bytes) -> JobMessage | None:
+        try:
+            return JobMessage.decode(raw, self.queue.serializer.loads)
+        except MalformedMessage as error:
+            logger.error("a malformed message of queue %r is now in quarantine: %s", self.queue.alias, error)
+            self._storage.quarantine(self.id, raw)
+            return None
+
+    def _await_change(self, timeout: float | None) -> None:
+        """Wait until a job has finished or the worker is to stop."""
+        changed = self._leases.changed
+        with changed:
+            if not self._stopping.is_set() and not self._leases.has_finished():
+                changed.wait(timeout)
+
+    # The executors
+
+    def _execute(self) -> None:
+        try:
+            while (lease := self._inbox.get()) is not None:
+                if lease.given_back:
+                    continue
+                finished = self._runner.run(lease)
+                if self._leases.finish(finished):
+                    self._flush()
+        except BaseException as error:
+            # A fault of ours; without this thread the worker would silently run fewer jobs.
+            logger.exception("worker %s ends because of an unexpected error", self.id)
+            self.error = error
+            self.request_stop()
+        finally:
+            connections.close_all()
+
+    def _flush(self) -> None:
+        """Store finished jobs from an executor, while the fetcher waits in BLMOVE."""
+        while True:
+            finished = self._leases.take_finished()
+            try:
+                stored, _ = self._storage.commit(self.id, [one.outcome for one in finished])
+            except StorageError as error:
+                self._outage.failed("fetcher", error)
+                self._leases.keep(finished)
+                return
+            self._stored(finished, stored)
+            if self._leases.flushed():
+                return
+
+    def _stored(self, finished: Sequence[Finished], stored: Sequence[bool]) -> None:
+        self._leases.remove(one.lease for one in finished)
+        for one, applied in zip(finished, stored, strict=True):
+            job_id = one.lease.message.id
+            if one.lease.context.reported:
+                self._forget_progress(job_id)
+            if applied:
+                one.signal.send_robust(type(self.queue), queue=self.queue, job_id=job_id, **one.news)
+            else:
+                logger.warning(
+                    "job %s ended after its lease was lost; this run's outcome is dropped",
+                    job_id,
+                    extra={"job_id": job_id, "queue": self.queue.alias},
+                )
+
+    def _forget_progress(self, job_id: str) -> None:
+        try:
+            self._storage.set_progress(job_id, None)
+        except StorageError as error:
+            logger.debug("the progress of job %s stays until the next sweep: %s", job_id, error)
+
+    # Shutdown
+
+    def _shut_down(self, executors: Sequence[threading.Thread]) -> None:
+        self._stopping.set()
+        if self._give_back_at is None:
+            self._give_back_at = time.monotonic() + self.queue.config.shutdown_timeout
+        try:
+            self._discard_inbox()
+            self._finish_running()
+            self._give_back()
+        finally:
+            for _ in executors:
+                self._inbox.put(None)
+            if self._reaper is not None:
+                self._reaper.stop()
+            self._heartbeat.stop()
+            self._say_goodbye()
+
+    def _discard_inbox(self) -> None:
+        """Jobs that no executor has begun are given back now."""
+        waiting = []
+        while not self._inbox.empty():
+            lease = self._inbox.get()
+            if lease is not None:
+                lease.given_back = True
+                waiting.append(lease)
+        self._release(waiting)
+
+    def _finish_running(self) -> None:
+        """Let running jobs finish, and store them, until the time is over."""
+        delays = outage_delays()
+        while len(self._leases):
+            finished = self._leases.take_finished()
+            if finished:
+                try:
+                    stored, _ = self._storage.commit(self.id, [one.outcome for one in finished])
+                except StorageError as error:
+                    self._outage.failed("fetcher", error)
+                    self._leases.keep(finished)
+                    if self._time_left() <= 0:
+                        return
+                    time.sleep(min(next(delays), max(0.0, self._time_left())))
+                    continue
+                self._outage.works("fetcher")
+                self._stored(finished, stored)
+                continue
+            left = self._time_left()
+            if left <= 0:
+                return
+            with self._leases.changed:
+                if not self._leases.has_finished():
+                    self._leases.changed.wait(left)
+
+    def _time_left(self) -> float:
+        return (self._give_back_at or 0.0) - time.monotonic()
+
+    def _give_back(self) -> None:
+        """Put all that is left back at the head, with what the server moved to us unnoticed."""
+        leases = self._leases.give_back_all()
+        if leases:
+            logger.warning(
+                "worker %s gives back %d jobs that did not finish in time: %s",
+                self.id, len(leases), ", ".join(lease.message.id for lease in leases[:10]),
+            )  # fmt: skip
+        self._release(leases, strays=self._is_registered)
+
+    def _release(self, leases: Sequence[Lease], strays: bool = False) -> None:
+        deadline = time.monotonic() + GIVE_BACK_TIMEOUT
+        for delay in outage_delays():
+            try:
+                messages = [lease.message for lease in leases]
+                if strays:
+                    known = {message.raw for message in messages}
+                    unknown = [raw for raw in self._storage.held(self.id) if raw not in known]
+                    messages += [message for raw in unknown if (message := self._decode(raw)) is not None]
+                # Reversed, since each goes to the head: the oldest must end up first.
+                self._storage.commit(self.id, [Release(message) for message in reversed(messages)])
+                break
+            except StorageError as error:
+                if time.monotonic() + delay > deadline:
+                    logger.error(
+                        "worker %s could not give back %d jobs, the reaper will recover them: %s",
+                        self.id, len(leases), error,
+                    )  # fmt: skip
+                    break
+                time.sleep(delay)
+        self._leases.remove(leases)
+
+    def _say_goodbye(self) -> None:
+        try:
+            if self._is_registered:
+                self._storage.unregister(self.id)
+        except StorageError as error:
+            logger.warning("worker %s stays listed until the reaper removes it: %s", self.id, error)
+        logger.info("worker %s has stopped", self.id)
+        signals.worker_stopped.send_robust(Worker, worker=self)
+
+
+def _count(name: str, value: int | None, default: int) -> int:
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidOption(f"{name} is {value!r}; it must be a whole number from 1 up")
+    return value
+
+
+def _worker_id(given: str | None) -> str:
+    if given is None:
+        host = re.sub(r"[^\w.-]", "-", socket.gethostname())[:100]
+        return f"{host}-{getpid()}-{uuid.uuid4().hex[:8]}"
+    if not isinstance(given, str) or not _WORKER_ID.fullmatch(given):
+        raise InvalidOption(
+            f"worker_id is {given!r}; it must have 1 to 200 characters without spaces, control "
+            "characters and ':', which separates the parts of a state"
+        )
+    return given

@@ -1,0 +1,74 @@
+"""Jobs that the tests enqueue; found by autodiscovery."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from django_jobqueue import JobContext, job
+
+
+@job
+def add(x: int, y: int) -> int:
+    """Add two numbers."""
+    return x + y
+
+
+@job
+def echo(value: object) -> object:
+    """Return the argument."""
+    return value
+
+
+@job(max_attempts=2, retry_backoff=0)
+def fail(message: str = "boom") -> None:
+    """Fail in every attempt."""
+    raise ValueError(message)
+
+
+@job(max_attempts=3, retry_backoff=0, takes_context=True)
+def fail_until(context: JobContext, attempt: int) -> int:
+    """Fail until the given attempt, and return its number."""
+    if context.attempts < attempt:
+        raise ValueError(f"attempt {context.attempts}")
+    return context.attempts
+
+
+@job(timeout=0.2, max_attempts=1)
+def too_slow() -> None:
+    """Run until interrupted."""
+    while True:
+        time.sleep(0.01)
+
+
+@job
+def unserialisable() -> object:
+    """Return what JSON cannot hold."""
+    return object()
+
+
+@job
+async def double(x: int) -> int:
+    """An ``async def`` job."""
+    return 2 * x
+
+
+@job
+def append_line(path: str, line: str, seconds: float = 0.0) -> str:
+    """Note in a file that the job began, take some time, note that it ended."""
+    _append(path, f"begin {line} {os.getpid()}")
+    time.sleep(seconds)
+    _append(path, f"end {line} {os.getpid()}")
+    return line
+
+
+def _append(path: str, line: str) -> None:
+    # One write of a short line is atomic between processes.
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+@job(max_attempts=2)
+def kill_process() -> None:
+    """End the worker's process on the spot."""
+    os._exit(17)
