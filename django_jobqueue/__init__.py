@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .context import JobContext
-from .queue import EnqueueResult, JobStatus, Queue, QueueStats, WorkerInfo, queues
+from .queue import Queue, queues
 from .registry import Job, job
+from .results import EnqueueResult, JobStatus, QueueStats, WorkerInfo
 
 __version__ = "0.1.0"
 

@@ -247,7 +247,10 @@ class _Reading:
             except ValueError as rule:
                 default = getattr(defaults, key.lower(), {})
                 self.report(
-                    key, f"{place}[{key!r}] is {value!r:.80}", f"it must be {rule}; the default is {default!r}", 3
+                    key,
+                    f"{place}[{key!r}] is {value!r:.80}",
+                    f"it must be {rule}; the default is {default!r}",
+                    3,
                 )
         return values
 

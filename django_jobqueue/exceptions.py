@@ -154,7 +154,7 @@ class MaxRetriesError(JobError):
         self.last_error = last_error
 
 
-class JobTimeout(JobQueueError, TimeoutError):  # noqa: N818 - the public name, beside JobTimeoutError
+class JobTimeout(JobQueueError, TimeoutError):
     """Raised inside a job that ran longer than its ``timeout``; the attempt has failed."""
 
     code = "JOB_TIMEOUT"

@@ -58,9 +58,7 @@ class TimeLimit:
         self._lock = threading.Lock()
         self._active = False
         # The exception is raised from its class alone, so the class carries the message.
-        message = (
-            f"job {job_id!r} ran longer than its timeout of {seconds:g} s; raise the timeout or split the job"
-        )
+        message = f"job {job_id!r} ran longer than its timeout of {seconds:g} s; raise the timeout or split the job"
         self._exception = type(
             JobTimeout.__name__,
             (JobTimeout,),

@@ -63,13 +63,13 @@ class Leases:
             self._finished.clear()
             return taken
 
-    def flushed(self) -> bool:
-        """An executor has stored what it took; true when there is nothing more to store."""
+    def take_finished_or_end_flush(self) -> list[Finished]:
+        """For the executor that stores: what has finished, or nothing, and then its duty ends."""
         with self.changed:
-            if self._finished:
-                return False
-            self._flushing = False
-            return True
+            taken = list(self._finished)
+            self._finished.clear()
+            self._flushing = bool(taken)
+            return taken
 
     def keep(self, finished: Iterable[Finished]) -> None:
         """It could not be stored now: keep it for the next time, in its order."""

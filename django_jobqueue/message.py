@@ -26,9 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # The fields behind the payload, as both libraries write them. A quote inside a JSON string is
 # always escaped, so these bytes at the very end can only be the top-level fields.
-_CANONICAL_TAIL = re.compile(
-    rb',"createdAt":(\d+),"attempts":(\d+),"maxAttempts":(\d+)(?:,"resultTTL":(\d+))?\}\Z'
-)
+_CANONICAL_TAIL = re.compile(rb',"createdAt":(\d+),"attempts":(\d+),"maxAttempts":(\d+)(?:,"resultTTL":(\d+))?\}\Z')
 _TAIL_WINDOW = 160
 
 _ENVELOPE = struct.Struct(">q")
@@ -54,8 +52,7 @@ def validate_job_id(job_id: object) -> str:
         raise InvalidJobId(f"job id {job_id!r} holds control characters; choose an id without them")
     if job_id.endswith(EXPIRY_SUFFIX):
         raise InvalidJobId(
-            f"job id {job_id!r} ends in {EXPIRY_SUFFIX!r}, which the jobs hash uses for expiry; "
-            "choose another id"
+            f"job id {job_id!r} ends in {EXPIRY_SUFFIX!r}, which the jobs hash uses for expiry; choose another id"
         )
     try:
         job_id.encode()
@@ -211,9 +208,7 @@ class JobMessage:
 
     def renewed(self, created_at: int) -> JobMessage:
         """The message of a failed job that starts afresh: no attempts, a new creation time."""
-        return replace(
-            self, attempts=0, created_at=created_at, raw=self._with(attempts=0, createdAt=created_at)
-        )
+        return replace(self, attempts=0, created_at=created_at, raw=self._with(attempts=0, createdAt=created_at))
 
     def created(self, created_at: int) -> JobMessage:
         """The same job with another creation time."""

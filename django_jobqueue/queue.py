@@ -8,10 +8,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 from django.core.signals import setting_changed
 from django.db import transaction
@@ -28,6 +28,7 @@ from .exceptions import (
     UnknownQueue,
 )
 from .message import JobMessage, JobState, Status, validate_job_id
+from .results import EnqueueResult, JobStatus, QueueStats, WorkerInfo
 from .serializers import Serializer
 from .storage.base import Accepted, NewJob, Record, Storage, WorkerRecord
 from .waiting import Waiter, WaitingRoom
@@ -35,110 +36,22 @@ from .waiting import Waiter, WaitingRoom
 Duration = int | float | timedelta
 
 
-class EnqueueOptions(TypedDict, total=False):
-    """Options of one enqueue; what is left out comes from the queue's settings.
+class MessageOptions(TypedDict, total=False):
+    """Options of one job; what is left out comes from the queue's settings.
 
     ``max_attempts``: runs the job may have. ``result_ttl``: seconds that result or error are kept.
-    ``delay``: seconds until it may start. ``on_commit``: enqueue when the database transaction commits.
+    ``delay``: seconds until it may start.
     """
 
     max_attempts: int | None
     result_ttl: Duration | None
     delay: Duration | None
+
+
+class EnqueueOptions(MessageOptions, total=False):
+    """``MessageOptions``, and ``on_commit``: enqueue when the database transaction commits."""
+
     on_commit: bool
-
-
-@dataclass(frozen=True, slots=True)
-class EnqueueResult:
-    """What became of an enqueue.
-
-    Attributes:
-        id: the job's id.
-        status: ``queued``; ``scheduled`` (it has a delay); ``deferred`` (it will be enqueued when
-            the transaction commits); ``completed`` (this id has a result already); ``duplicate``
-            (this id is taken, nothing changed).
-        existing_state: for ``duplicate`` and ``completed``, the state of the job that has the id.
-        result: for ``completed``, its result.
-    """
-
-    id: str
-    status: Literal["queued", "scheduled", "duplicate", "completed", "deferred"]
-    existing_state: Status | None = None
-    result: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobStatus:
-    """What is known about a job.
-
-    Attributes:
-        id: the job's id.
-        state: its status.
-        timestamp: since when it is in that state, in ms since the epoch.
-        attempts: finished attempts, where the queue keeps them (not for ``processing`` and ``completed``).
-        worker_id: who runs it.
-        result: of a completed job.
-        error: of a failed job: message, code, stack, type.
-        progress: the last ``JobContext.progress`` report: current, total, message.
-    """
-
-    id: str
-    state: Status
-    timestamp: int
-    attempts: int | None = None
-    worker_id: str | None = None
-    result: Any = None
-    error: dict[str, Any] | None = None
-    progress: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueStats:
-    """Sizes of a queue's parts at one moment.
-
-    Attributes:
-        queued: messages in the list, cancelled ones included until a worker meets them.
-        scheduled: delayed jobs and retries in back-off.
-        processing: messages held by workers.
-        completed: finished jobs whose TTL is not over.
-        failed: failed jobs whose TTL is not over.
-        workers: registered workers.
-        malformed: quarantined messages.
-        leader: id of the reaper that holds the lock.
-    """
-
-    queued: int
-    scheduled: int
-    processing: int
-    completed: int
-    failed: int
-    workers: int
-    malformed: int
-    leader: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """A registered worker.
-
-    Attributes:
-        id: its id.
-        heartbeat: its last sign of life, in ms since the epoch.
-        alive: whether that is younger than the visibility timeout.
-        processing: messages it holds.
-        host, pid, version, concurrency, started: as the worker described itself; ``None`` for a
-            worker of the Node library. ``started`` is in ms since the epoch.
-    """
-
-    id: str
-    heartbeat: int
-    alive: bool
-    processing: int
-    host: str | None = None
-    pid: int | None = None
-    version: str | None = None
-    concurrency: int | None = None
-    started: int | None = None
 
 
 class Queue:
@@ -182,9 +95,7 @@ class Queue:
         """
         return self.enqueue_many([(id, payload)], **options)[0]
 
-    def enqueue_many(
-        self, jobs: Iterable[tuple[str, Any]], **options: Unpack[EnqueueOptions]
-    ) -> list[EnqueueResult]:
+    def enqueue_many(self, jobs: Iterable[tuple[str, Any]], **options: Unpack[EnqueueOptions]) -> list[EnqueueResult]:
         """Enqueue many jobs in few round trips.
 
         All are checked before the first is sent. Each is enqueued on its own: when the server fails
@@ -200,15 +111,20 @@ class Queue:
         Raises:
             The same as ``enqueue``.
         """
-        on_commit = options.pop("on_commit", False)
-        prepared = [self._prepare(job_id, payload, **options) for job_id, payload in jobs]
-        if on_commit:
+        chosen = _message_options(options)
+        prepared = [self._prepare(job_id, payload, **chosen) for job_id, payload in jobs]
+        if options.get("on_commit"):
             transaction.on_commit(lambda: self._accept(prepared))
             return [EnqueueResult(job.message.id, "deferred") for job in prepared]
         return self._accept(prepared)
 
     def enqueue_and_wait(
-        self, id: str, payload: Any = None, *, timeout: Duration | None = 30, **options: Unpack[EnqueueOptions]
+        self,
+        id: str,
+        payload: Any = None,
+        *,
+        timeout: Duration | None = 30,
+        **options: Unpack[EnqueueOptions],
     ) -> Any:
         """Enqueue a job and wait for its result; an id that is taken waits for the job that has it.
 
@@ -234,7 +150,7 @@ class Queue:
                 "and wait(id) when the transaction has committed"
             )
         wait_s = _wait_seconds(timeout)
-        job = self._prepare(id, payload, **options)
+        job = self._prepare(id, payload, **_message_options(options))
         with self._waiting.expecting(id) as waiter:
             (accepted,) = self.storage.enqueue([job])
             if accepted.standing is None:
@@ -382,7 +298,7 @@ class Queue:
         job_id: str,
         payload: Any,
         *,
-        max_attempts: int | None = None,
+        max_attempts: object = None,
         result_ttl: Duration | None = None,
         delay: Duration | None = None,
     ) -> NewJob:
@@ -449,6 +365,23 @@ class Queue:
         if record.payload is None:
             raise JobNotFoundError(job_id)
         return self.serializer.loads(record.payload)
+
+
+def _message_options(options: EnqueueOptions) -> MessageOptions:
+    """The options that concern the message.
+
+    Raises:
+        InvalidOption: there is one that does not exist.
+    """
+    for name in options:
+        if name not in _OPTION_NAMES:
+            near = difflib.get_close_matches(name, _OPTION_NAMES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(_OPTION_NAMES))}"
+            raise InvalidOption(f"there is no option {name!r}; {hint}")
+    return cast("MessageOptions", {name: value for name, value in options.items() if name != "on_commit"})
+
+
+_OPTION_NAMES = EnqueueOptions.__optional_keys__
 
 
 def _wait_seconds(timeout: Duration | None) -> float | None:

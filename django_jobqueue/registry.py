@@ -15,7 +15,8 @@ from django.utils.module_loading import autodiscover_modules
 from .conf import DEFAULT_ALIAS
 from .conf import seconds as duration_seconds
 from .exceptions import InvalidOption, UnknownJob
-from .queue import Duration, EnqueueOptions, EnqueueResult, Queue, new_job_id, queues
+from .queue import Duration, EnqueueOptions, Queue, new_job_id, queues
+from .results import EnqueueResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,7 +105,7 @@ class Job(Generic[P, R]):
         return {"job": self.name, "args": list(args), "kwargs": dict(kwargs)}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _signature(func: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(func)
@@ -151,7 +152,7 @@ class BoundJob(Generic[P, R]):
         )
 
 
-_USING = frozenset(UsingOptions.__annotations__) | frozenset(EnqueueOptions.__annotations__)
+_USING = frozenset(UsingOptions.__required_keys__ | UsingOptions.__optional_keys__)
 
 
 def _checked(options: Any) -> UsingOptions:
@@ -254,7 +255,7 @@ def job(func: Callable[..., Any] | None = None, /, **options: Unpack[JobOptions]
     def decorate(func: Callable[..., Any]) -> Job[..., Any]:
         if not callable(func):
             raise TypeError(f"@job decorates functions, not {func!r}")
-        made = Job(
+        made: Job[..., Any] = Job(
             func=func,
             name=options.get("name") or ".".join(_origin(func)),
             queue_alias=options.get("queue", DEFAULT_ALIAS),

@@ -120,7 +120,7 @@ class JobRunner:
                 close_old_connections()
             execution = self._execution(context, lease.message, started_at, time.perf_counter() - begun)
             execution.result = result
-            self._hook(execution)
+            execution = self._hook(execution)
             data = self._queue.dump(execution.result, f"the result of job {context.id!r}")
         # SystemExit and the like from a job's code must end the attempt, not this thread.
         except BaseException as error:
@@ -165,8 +165,8 @@ class JobRunner:
 
         execution = self._execution(lease.context, message, started_at, duration)
         execution.status, execution.error = "failed", error
-        self._hook(execution)
-        error = execution.error or error
+        execution = self._hook(execution)
+        error = error if execution.error is None else execution.error
         logger.error("job %s failed for good after %d attempts", message.id, attempts, exc_info=error, extra=extra)
         data = self._queue.serializer.dumps(describe(error))
         outcome_failed = Fail(message, data, _ttl_ms(execution.ttl))
@@ -191,10 +191,10 @@ class JobRunner:
             duration=duration,
         )
 
-    def _hook(self, execution: Execution) -> None:
+    def _hook(self, execution: Execution) -> Execution:
         """Let ``AFTER_EXECUTION`` change the outcome; a hook that raises changes nothing."""
         if self._after_execution is None:
-            return
+            return execution
         result, error, ttl = execution.result, execution.error, execution.ttl
         try:
             self._after_execution(execution)
@@ -208,6 +208,7 @@ class JobRunner:
                 extra={"job_id": execution.id, "queue": self._queue.alias},
             )  # fmt: skip
             execution.result, execution.error, execution.ttl = result, error, ttl
+        return execution
 
 
 def _call(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -21,15 +21,13 @@ import time
 import uuid
 from collections.abc import Sequence
 from os import getpid
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
-
-from django.db import connections
 
 from . import signals
 from .backoff import outage_delays
 from .context import JobContext
 from .exceptions import InvalidOption, MalformedMessage, StorageError, StorageFullError, UnsupportedServer
+from .executors import Executors
 from .heartbeat import Heartbeat
 from .leases import Leases
 from .message import JobMessage, Status
@@ -86,11 +84,18 @@ class Worker:
         self._jobs_left = None if max_jobs is None else _count("max_jobs", max_jobs, 1)
         self._leases = Leases()
         self._outage = Outage(f"worker {self.id} of queue {queue.alias!r}")
-        self._runner = JobRunner(queue, handler)
         self._recovery = Recovery(queue)
         self._heartbeat = Heartbeat(queue, self.id, self.concurrency, self._leases, self._outage)
         self._reaper = Reaper(queue, outage=self._outage) if reaper else None
-        self._inbox: SimpleQueue[Lease | None] = SimpleQueue()
+        self._executors = Executors(
+            JobRunner(queue, handler),
+            queue,
+            self.id,
+            self.concurrency,
+            self._leases,
+            self._outage,
+            self._broken,
+        )
         self._fetcher: threading.Thread | None = None
         self._burst = False
         # Written by any thread, read by the fetcher; see request_stop.
@@ -181,18 +186,18 @@ class Worker:
     # The fetcher
 
     def _fetch(self) -> None:
-        executors = [
-            threading.Thread(target=self._execute, name=f"jobqueue-executor-{n}", daemon=True)
-            for n in range(self.concurrency)
-        ]
         try:
             if self._attempt_until_stopped(self._register):
                 self._heartbeat.start()
                 if self._reaper is not None:
                     self._reaper.start()
-                for executor in executors:
-                    executor.start()
-                logger.info("worker %s runs %d jobs at a time of queue %r", self.id, self.concurrency, self.queue.alias)
+                self._executors.start()
+                logger.info(
+                    "worker %s runs %d jobs at a time of queue %r",
+                    self.id,
+                    self.concurrency,
+                    self.queue.alias,
+                )
                 signals.worker_started.send_robust(Worker, worker=self)
                 while self._attempt_until_stopped(self._step):
                     pass
@@ -202,7 +207,7 @@ class Worker:
             if not isinstance(error, UnsupportedServer):
                 logger.exception("worker %s ends because of an unexpected error", self.id)
         finally:
-            self._shut_down(executors)
+            self._shut_down()
 
     def _attempt_until_stopped(self, action: Any) -> bool:
         """Do something as soon as the storage lets us; false when the worker stops, or is done."""
@@ -264,12 +269,7 @@ class Worker:
         return free if self._jobs_left is None else min(free, self._jobs_left)
 
     def _commit_and_claim(self, finished: list[Finished], wanted: int) -> bool:
-        try:
-            stored, claim = self._storage.commit(self.id, [one.outcome for one in finished], wanted)
-        except StorageError:
-            self._leases.keep(finished)
-            raise
-        self._stored(finished, stored)
+        claim = self._executors.commit(finished, wanted)
         if wanted:
             self._backlog = claim.backlog
         for raw in claim.messages:
@@ -329,7 +329,7 @@ class Worker:
         self._leases.add(lease)
         if self._jobs_left is not None:
             self._jobs_left -= 1
-        self._inbox.put(lease)
+        self._executors.put(lease)
 
     def _decode(self, raw: bytes) -> JobMessage | None:
         try:
@@ -341,91 +341,37 @@ class Worker:
 
     def _await_change(self, timeout: float | None) -> None:
         """Wait until a job has finished or the worker is to stop."""
-        changed = self._leases.changed
-        with changed:
-            if not self._stopping.is_set() and not self._leases.has_finished():
-                changed.wait(timeout)
+        if not self._stopping.is_set():
+            self._await_finished(timeout)
 
-    # The executors
+    def _await_finished(self, timeout: float | None) -> None:
+        with self._leases.changed:
+            # request_stop notifies with the lock held, so a stop cannot slip in between.
+            if not self._leases.has_finished() and (timeout is not None or not self._stopping.is_set()):
+                self._leases.changed.wait(timeout)
 
-    def _execute(self) -> None:
-        try:
-            while (lease := self._inbox.get()) is not None:
-                if lease.given_back:
-                    continue
-                finished = self._runner.run(lease)
-                if self._leases.finish(finished):
-                    self._flush()
-        except BaseException as error:
-            # A fault of ours; without this thread the worker would silently run fewer jobs.
-            logger.exception("worker %s ends because of an unexpected error", self.id)
-            self.error = error
-            self.request_stop()
-        finally:
-            connections.close_all()
-
-    def _flush(self) -> None:
-        """Store finished jobs from an executor, while the fetcher waits in BLMOVE."""
-        while True:
-            finished = self._leases.take_finished()
-            try:
-                stored, _ = self._storage.commit(self.id, [one.outcome for one in finished])
-            except StorageError as error:
-                self._outage.failed("fetcher", error)
-                self._leases.keep(finished)
-                return
-            self._stored(finished, stored)
-            if self._leases.flushed():
-                return
-
-    def _stored(self, finished: Sequence[Finished], stored: Sequence[bool]) -> None:
-        self._leases.remove(one.lease for one in finished)
-        for one, applied in zip(finished, stored, strict=True):
-            job_id = one.lease.message.id
-            if one.lease.context.reported:
-                self._forget_progress(job_id)
-            if applied:
-                one.signal.send_robust(type(self.queue), queue=self.queue, job_id=job_id, **one.news)
-            else:
-                logger.warning(
-                    "job %s ended after its lease was lost; this run's outcome is dropped",
-                    job_id,
-                    extra={"job_id": job_id, "queue": self.queue.alias},
-                )
-
-    def _forget_progress(self, job_id: str) -> None:
-        try:
-            self._storage.set_progress(job_id, None)
-        except StorageError as error:
-            logger.debug("the progress of job %s stays until the next sweep: %s", job_id, error)
+    def _broken(self, error: BaseException) -> None:
+        """A fault of ours ended an executor; without it the worker would silently run fewer jobs."""
+        logger.error("worker %s ends because of an unexpected error", self.id, exc_info=error)
+        self.error = error
+        self.request_stop()
 
     # Shutdown
 
-    def _shut_down(self, executors: Sequence[threading.Thread]) -> None:
+    def _shut_down(self) -> None:
         self._stopping.set()
         if self._give_back_at is None:
             self._give_back_at = time.monotonic() + self.queue.config.shutdown_timeout
         try:
-            self._discard_inbox()
+            self._release(self._executors.take_back())
             self._finish_running()
             self._give_back()
         finally:
-            for _ in executors:
-                self._inbox.put(None)
+            self._executors.stop()
             if self._reaper is not None:
                 self._reaper.stop()
             self._heartbeat.stop()
             self._say_goodbye()
-
-    def _discard_inbox(self) -> None:
-        """Jobs that no executor has begun are given back now."""
-        waiting = []
-        while not self._inbox.empty():
-            lease = self._inbox.get()
-            if lease is not None:
-                lease.given_back = True
-                waiting.append(lease)
-        self._release(waiting)
 
     def _finish_running(self) -> None:
         """Let running jobs finish, and store them, until the time is over."""
@@ -434,23 +380,15 @@ class Worker:
             finished = self._leases.take_finished()
             if finished:
                 try:
-                    stored, _ = self._storage.commit(self.id, [one.outcome for one in finished])
+                    self._executors.commit(finished)
+                    self._outage.works("fetcher")
+                    continue
                 except StorageError as error:
                     self._outage.failed("fetcher", error)
-                    self._leases.keep(finished)
-                    if self._time_left() <= 0:
-                        return
-                    time.sleep(min(next(delays), max(0.0, self._time_left())))
-                    continue
-                self._outage.works("fetcher")
-                self._stored(finished, stored)
-                continue
-            left = self._time_left()
-            if left <= 0:
+                    time.sleep(max(0.0, min(next(delays), self._time_left())))
+            if self._time_left() <= 0:
                 return
-            with self._leases.changed:
-                if not self._leases.has_finished():
-                    self._leases.changed.wait(left)
+            self._await_finished(self._time_left())
 
     def _time_left(self) -> float:
         return (self._give_back_at or 0.0) - time.monotonic()
@@ -497,7 +435,7 @@ class Worker:
         signals.worker_stopped.send_robust(Worker, worker=self)
 
 
-def _count(name: str, value: int | None, default: int) -> int:
+def _count(name: str, value: object, default: int) -> int:
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -505,7 +443,7 @@ def _count(name: str, value: int | None, default: int) -> int:
     return value
 
 
-def _worker_id(given: str | None) -> str:
+def _worker_id(given: object) -> str:
     if given is None:
         host = re.sub(r"[^\w.-]", "-", socket.gethostname())[:100]
         return f"{host}-{getpid()}-{uuid.uuid4().hex[:8]}"

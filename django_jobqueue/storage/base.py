@@ -174,8 +174,6 @@ class Counts:
     leader: str | None
 
 
-
-
 class Storage(ABC):
     """Where a queue's jobs live.
 

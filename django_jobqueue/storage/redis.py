@@ -7,45 +7,33 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any
-
-from redis.exceptions import ReadOnlyError, RedisError
 
 from ..conf import QueueConfig
 from ..exceptions import MalformedMessage
 from ..message import EXPIRY_SUFFIX, Envelope, JobMessage, JobState
-from . import scripts
 from .base import (
     Accepted,
     Claim,
-    Complete,
     Counts,
     Fail,
     Heartbeat,
     NewJob,
     Outcome,
     Record,
-    Release,
-    Retry,
     Storage,
     Suspect,
     SuspectKind,
     Verdict,
     WorkerRecord,
 )
-from .connections import BlockingConnection, Connector, is_worth_resending, storage_errors
+from .calls import QUARANTINE_LIMIT, claim_call, enqueue_call, outcome_call
+from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
 from .scripts import Call, script
 from .subscriber import Subscriber
-
-#: Seconds to wait before a call is sent again after a lost connection; then the caller hears of it.
-RESEND_DELAYS = (0.02, 0.1, 0.3)
-
-#: Most calls or ids in one pipeline or script, so that no other client waits long.
-BATCH = 500
-
-#: Malformed messages kept for inspection; the oldest go first.
-QUARANTINE_LIMIT = 10_000
+from .transport import BATCH, Transport, all_or_error
 
 #: Messages looked at in one processing list; far above any concurrency.
 HELD_LIMIT = 10_000
@@ -77,52 +65,17 @@ class RedisStorage(Storage):
         """Begin without connections; also in a forked child, whose sockets are the parent's."""
         self._lock = threading.Lock()
         self._connector = Connector(self.config)
+        self._transport = Transport(self._connector)
         self._subscriber: Subscriber | None = None
         self._blocking: BlockingConnection | None = None
         self._scan_cursor: bytes | int = 0
-        self._sweep_cursors = {"jobs": b"0", "results": b"0", "errors": b"0", "cancelled": b"0", "progress": b"0"}
-
-    # Sending
-
-    def _send(self, attempted: str, send: Callable[[bool], Any]) -> Any:
-        """Call ``send(resent)``, again when the connection was lost; scripts may run twice."""
-        with storage_errors(attempted):
-            for attempt, delay in enumerate((*RESEND_DELAYS, None)):
-                try:
-                    return send(attempt > 0)
-                except (RedisError, OSError) as error:
-                    if isinstance(error, ReadOnlyError):
-                        # The primary has moved: idle connections lead to the old one.
-                        self._connector.main().connection_pool.disconnect(inuse_connections=False)
-                    if delay is None or not is_worth_resending(error):
-                        raise
-                    time.sleep(delay)
-        raise AssertionError("unreachable")
-
-    def _run(self, attempted: str, name: str, keys: Sequence[str], *args: str | bytes | int) -> Any:
-        call = Call(script(name), keys, args)
-        return self._send(attempted, lambda _: scripts.run(self._connector.main(), call))
-
-    def _run_all(self, attempted: str, calls: Sequence[Call]) -> list[Any]:
-        """Run scripts in few round trips; an error of any of them is raised."""
-        replies: list[Any] = []
-        for start in range(0, len(calls), BATCH):
-            part = calls[start : start + BATCH]
-            replies += self._send(attempted, lambda _, part=part: _all_or_error(self._connector.main(), part))
-        return replies
-
-    def _commands(self, attempted: str, *commands: Sequence[Any]) -> list[Any]:
-        """Plain commands in one round trip."""
-
-        def send(_: bool) -> list[Any]:
-            with self._connector.main().pipeline(transaction=False) as pipeline:
-                for command in commands:
-                    pipeline.execute_command(*command, NEVER_DECODE=True)
-                replies: list[Any] = pipeline.execute()
-                return replies
-
-        replies: list[Any] = self._send(attempted, send)
-        return replies
+        self._sweep_cursors = {
+            "jobs": b"0",
+            "results": b"0",
+            "errors": b"0",
+            "cancelled": b"0",
+            "progress": b"0",
+        }
 
     # Producers
 
@@ -130,8 +83,8 @@ class RedisStorage(Storage):
         accepted: list[Accepted | None] = [None] * len(jobs)
         waiting = dict(enumerate(jobs))
         while waiting:
-            part = dict(list(waiting.items())[:BATCH])
-            replies = self._send("enqueueing", lambda resent, part=part: self._enqueue(part.values(), resent))
+            part = dict(islice(waiting.items(), BATCH))
+            replies = self._enqueue(list(part.values()))
             for (i, job), reply in zip(part.items(), replies, strict=True):
                 if reply == b"clash":
                     # A cancelled message of the same millisecond still lies in the list.
@@ -143,19 +96,11 @@ class RedisStorage(Storage):
                 accepted[i] = Accepted(None if taken else JobState.parse(reply))
         return [one for one in accepted if one is not None]
 
-    def _enqueue(self, jobs: Iterable[NewJob], resent: bool) -> list[Any]:
-        keys = self.keys
-        calls = []
-        for job in jobs:
-            message = job.message
-            args: list[str | bytes | int] = [message.id, message.raw, message.created_at, int(resent)]
-            if job.delay_ms:
-                names = (keys.jobs, keys.scheduled, keys.scheduled_messages, keys.cancelled)
-                calls.append(Call(script("schedule"), names, (*args, job.delay_ms)))
-            else:
-                names_now = (keys.jobs, keys.queue, keys.cancelled)
-                calls.append(Call(script("enqueue"), names_now, (*args, keys.events)))
-        return _all_or_error(self._connector.main(), calls)
+    def _enqueue(self, jobs: Sequence[NewJob]) -> list[bytes]:
+        def send(client: Any, resent: bool) -> list[bytes]:
+            return all_or_error(client, [enqueue_call(self.keys, job, resent) for job in jobs])
+
+        return self._transport.send("enqueueing", send)
 
     def cancel(self, job_id: str) -> str:
         reply = self._cancel(job_id, b"")
@@ -168,7 +113,7 @@ class RedisStorage(Storage):
     def _cancel(self, job_id: str, located: bytes) -> str:
         keys = self.keys
         names = (keys.jobs, keys.queue, keys.scheduled, keys.scheduled_messages, keys.cancelled)
-        reply: bytes = self._run(
+        reply: bytes = self._transport.run(
             f"cancelling job {job_id!r}", "cancel", names, job_id, keys.notify(job_id), keys.events, located
         )
         return reply.decode()
@@ -177,7 +122,7 @@ class RedisStorage(Storage):
         """Search the whole queue for a retried job's message; slow, and hardly ever needed."""
         start = 0
         while True:
-            (page,) = self._commands(
+            (page,) = self._transport.commands(
                 f"looking for job {job_id!r}", ("LRANGE", self.keys.queue, start, start + SEARCH_PAGE - 1)
             )
             for raw in page:
@@ -194,12 +139,12 @@ class RedisStorage(Storage):
     def retry_dead(self, job_id: str) -> bool:
         keys = self.keys
         names = (keys.jobs, keys.queue, keys.errors, keys.failed, keys.dead, keys.cancelled)
-        (kept,) = self._commands(f"reading the message of job {job_id!r}", ("HGET", keys.dead, job_id))
+        (kept,) = self._transport.commands(f"reading the message of job {job_id!r}", ("HGET", keys.dead, job_id))
         if kept is None:
             return False
         fresh = JobMessage.decode(kept).renewed(int(time.time() * 1000))
         while True:
-            reply = self._run(
+            reply = self._transport.run(
                 f"retrying job {job_id!r}",
                 "retry_dead",
                 names,
@@ -221,7 +166,7 @@ class RedisStorage(Storage):
     def update_ttl(self, job_id: str, ttl_ms: int) -> str:
         keys = self.keys
         names = (keys.jobs, keys.results, keys.errors, keys.completed, keys.failed)
-        reply: bytes = self._run(f"updating the TTL of job {job_id!r}", "update_ttl", names, job_id, ttl_ms)
+        reply: bytes = self._transport.run(f"updating the TTL of job {job_id!r}", "update_ttl", names, job_id, ttl_ms)
         return reply.decode()
 
     # Observers
@@ -231,15 +176,15 @@ class RedisStorage(Storage):
         names = (keys.jobs, keys.results, keys.errors, keys.dead, keys.progress)
         lua = script("lookup")
         calls = [Call(lua, names, job_ids[start : start + BATCH]) for start in range(0, len(job_ids), BATCH)]
-        return [
-            _record(entry) for reply in self._run_all("looking up jobs", calls) for entry in reply
-        ]
+        return [_record(entry) for reply in self._transport.run_all("looking up jobs", calls) for entry in reply]
 
     def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
         if not job_ids:
             return []
         fields = [field for job_id in job_ids for field in (job_id, job_id + EXPIRY_SUFFIX)]
-        server_time, values = self._commands("reading job states", ("TIME",), ("HMGET", self.keys.jobs, *fields))
+        server_time, values = self._transport.commands(
+            "reading job states", ("TIME",), ("HMGET", self.keys.jobs, *fields)
+        )
         now = _milliseconds(server_time)
         found: list[JobState | None] = []
         for raw, expires_at in zip(values[::2], values[1::2], strict=True):
@@ -250,7 +195,7 @@ class RedisStorage(Storage):
 
     def counts(self) -> Counts:
         keys = self.keys
-        queued, scheduled, completed, failed, malformed, leader = self._commands(
+        queued, scheduled, completed, failed, malformed, leader = self._transport.commands(
             "reading the counts",
             ("LLEN", keys.queue),
             ("ZCARD", keys.scheduled),
@@ -271,7 +216,7 @@ class RedisStorage(Storage):
     def workers(self) -> list[WorkerRecord]:
         keys = self.keys
         heartbeats = self.heartbeats()
-        infos, *lengths = self._commands(
+        infos, *lengths = self._transport.commands(
             "reading the workers",
             ("HGETALL", keys.worker_info),
             *(("LLEN", keys.processing(heartbeat.worker_id)) for heartbeat in heartbeats),
@@ -323,7 +268,7 @@ class RedisStorage(Storage):
 
     def start(self, worker_id: str, message: JobMessage) -> tuple[Verdict, int]:
         keys = self.keys
-        verdict, backlog = self._run(
+        verdict, backlog = self._transport.run(
             f"starting job {message.id!r}",
             "start",
             (keys.jobs, keys.processing(worker_id), keys.cancelled, keys.queue),
@@ -337,79 +282,53 @@ class RedisStorage(Storage):
         return Verdict(verdict.decode()), backlog
 
     def commit(self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0) -> tuple[list[bool], Claim]:
-        calls = [self._outcome_call(worker_id, outcome) for outcome in outcomes]
+        calls = [outcome_call(self.keys, worker_id, outcome) for outcome in outcomes]
         if limit:
-            calls.append(self._claim_call(worker_id, limit))
-        replies = self._run_all("committing jobs and claiming the next", calls)
+            calls.append(claim_call(self.keys, worker_id, limit))
+        replies = self._transport.run_all("committing jobs and claiming the next", calls)
         claim = Claim()
         if limit:
             backlog, messages = replies.pop()
             claim = Claim([bytes(message) for message in messages], backlog)
         return [reply != 0 for reply in replies], claim
 
-    def _claim_call(self, worker_id: str, limit: int) -> Call:
-        keys = self.keys
-        names = (keys.jobs, keys.queue, keys.processing(worker_id), keys.cancelled, keys.malformed)
-        return Call(script("claim"), names, (limit, worker_id, keys.events, QUARANTINE_LIMIT))
-
-    def _outcome_call(self, worker_id: str, outcome: Outcome) -> Call:
-        keys, message = self.keys, outcome.message
-        processing, channels = keys.processing(worker_id), (keys.notify(message.id), keys.events)
-        match outcome:
-            case Complete():
-                names = (keys.jobs, keys.results, processing, keys.completed)
-                args = (message.id, message.raw, outcome.result, outcome.ttl_ms, *channels)
-                return Call(script("complete"), names, args)
-            case Fail():
-                names_fail = (keys.jobs, keys.errors, processing, keys.failed, keys.dead)
-                args_fail = (message.id, message.raw, outcome.error, outcome.ttl_ms, *channels, outcome.expected)
-                return Call(script("fail"), names_fail, args_fail)
-            case Retry():
-                names_retry = (keys.jobs, keys.queue, processing, keys.scheduled, keys.scheduled_messages)
-                following = outcome.following
-                args_retry = (
-                    message.id, message.raw, following.raw, following.attempts, outcome.delay_ms, *channels
-                )  # fmt: skip
-                return Call(script("retry"), names_retry, args_retry)
-            case Release():
-                args_release = (
-                    message.id, message.raw, message.created_at, message.attempts, worker_id, keys.events
-                )  # fmt: skip
-                return Call(script("release"), (keys.jobs, keys.queue, processing), args_release)
-
     def renew(self, worker_id: str, info: bytes, messages: Sequence[JobMessage]) -> set[bytes]:
         keys = self.keys
         names = (keys.jobs, keys.workers, keys.worker_info, keys.processing(worker_id))
         leases = [part for message in messages for part in (message.id, message.raw)]
-        lost = self._run("renewing leases", "renew", names, worker_id, info, *leases)
+        lost = self._transport.run("renewing leases", "renew", names, worker_id, info, *leases)
         return {bytes(raw) for raw in lost}
 
     def held(self, worker_id: str) -> list[bytes]:
-        (messages,) = self._commands(
+        (messages,) = self._transport.commands(
             "reading the processing list", ("LRANGE", self.keys.processing(worker_id), 0, HELD_LIMIT - 1)
         )
         return [bytes(raw) for raw in messages]
 
     def quarantine(self, worker_id: str, raw: bytes) -> None:
         names = (self.keys.processing(worker_id), self.keys.malformed)
-        self._run("quarantining a message", "quarantine", names, raw, QUARANTINE_LIMIT)
+        self._transport.run("quarantining a message", "quarantine", names, raw, QUARANTINE_LIMIT)
 
     def unregister(self, worker_id: str, heartbeat_ms: int | None = None) -> bool:
         keys = self.keys
         names = (keys.workers, keys.worker_info, keys.processing(worker_id))
         expected = "" if heartbeat_ms is None else heartbeat_ms
-        return bool(self._run(f"unregistering worker {worker_id!r}", "unregister", names, worker_id, expected))
+        return bool(
+            self._transport.run(f"unregistering worker {worker_id!r}", "unregister", names, worker_id, expected)
+        )
 
     def set_progress(self, job_id: str, progress: bytes | None) -> None:
         if progress is None:
-            self._commands("removing progress", ("HDEL", self.keys.progress, job_id))
+            self._transport.commands("removing progress", ("HDEL", self.keys.progress, job_id))
         else:
-            self._commands("reporting progress", ("HSET", self.keys.progress, job_id, progress))
+            self._transport.commands("reporting progress", ("HSET", self.keys.progress, job_id, progress))
 
     # Reaper
 
     def heartbeats(self) -> list[Heartbeat]:
-        server_time, found = self._commands("reading the heartbeats", ("TIME",), ("HGETALL", self.keys.workers))
+        server_time, found = self._transport.commands(
+            "reading the heartbeats", ("TIME",), ("HGETALL", self.keys.workers)
+        )
         now = _milliseconds(server_time)
         return [
             Heartbeat(worker_id.decode("utf-8", "replace"), int(at), now - int(at))
@@ -428,7 +347,7 @@ class RedisStorage(Storage):
             for worker_id in ids
         ]
         found = []
-        for worker_id, reply in zip(ids, self._run_all("looking for abandoned jobs", calls), strict=True):
+        for worker_id, reply in zip(ids, self._transport.run_all("looking for abandoned jobs", calls), strict=True):
             for kind, raw, state in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
                 suspect = Suspect(worker_id, SuspectKind(kind.decode()), bytes(raw), state.decode("utf-8", "replace"))
                 found.append(suspect)
@@ -437,7 +356,7 @@ class RedisStorage(Storage):
     def recover(self, suspect: Suspect, message: JobMessage, following: JobMessage) -> bool:
         keys = self.keys
         counted = following.attempts if following.attempts != message.attempts else ""
-        reply = self._run(
+        reply = self._transport.run(
             f"recovering job {message.id!r}",
             "recover",
             (keys.jobs, keys.queue, keys.processing(suspect.worker_id)),
@@ -455,7 +374,7 @@ class RedisStorage(Storage):
         keys = self.keys
         names = (keys.jobs, keys.processing(suspect.worker_id), keys.cancelled)
         args = (message.id, suspect.raw, message.created_at, suspect.state)
-        return bool(self._run(f"discarding a message of job {message.id!r}", "discard", names, *args))
+        return bool(self._transport.run(f"discarding a message of job {message.id!r}", "discard", names, *args))
 
     def fail_stalled(self, suspect: Suspect, outcome: Fail) -> bool:
         (applied,), _ = self.commit(suspect.worker_id, [outcome])
@@ -464,7 +383,7 @@ class RedisStorage(Storage):
     def promote(self, limit: int) -> tuple[int, float | None]:
         keys = self.keys
         names = (keys.jobs, keys.queue, keys.scheduled, keys.scheduled_messages)
-        moved, next_ms = self._run("promoting due jobs", "promote", names, limit, keys.events)
+        moved, next_ms = self._transport.run("promoting due jobs", "promote", names, limit, keys.events)
         return moved, None if next_ms < 0 else next_ms / 1000
 
     def expire(self, limit: int) -> int:
@@ -476,14 +395,17 @@ class RedisStorage(Storage):
                 ("failed", keys.failed, keys.errors),
             )
         ]
-        return max(self._run_all("expiring finished jobs", calls))
+        looked_at: list[int] = self._transport.run_all("expiring finished jobs", calls)
+        return max(looked_at)
 
     def sweep(self) -> None:
         keys, cursors = self.keys, self._sweep_cursors
         ttl_ms = int(self.config.result_ttl * 1000)
         calls = [
             Call(
-                script("sweep_jobs"), (keys.jobs, keys.completed, keys.failed), (cursors["jobs"], SWEEP_PAGE, ttl_ms)
+                script("sweep_jobs"),
+                (keys.jobs, keys.completed, keys.failed),
+                (cursors["jobs"], SWEEP_PAGE, ttl_ms),
             ),
             Call(script("sweep_payloads"), (keys.results,), (cursors["results"], SWEEP_PAGE)),
             Call(script("sweep_payloads"), (keys.errors,), (cursors["errors"], SWEEP_PAGE)),
@@ -493,12 +415,12 @@ class RedisStorage(Storage):
                 (cursors["cancelled"], cursors["progress"], SWEEP_PAGE, TOMBSTONE_AGE_MS),
             ),
         ]
-        jobs, results, errors, (cancelled, progress) = self._run_all("sweeping", calls)
+        jobs, results, errors, (cancelled, progress) = self._transport.run_all("sweeping", calls)
         cursors.update(jobs=jobs, results=results, errors=errors, cancelled=cancelled, progress=progress)
 
     def vanished_workers(self, known: Collection[str]) -> set[str]:
         keys = self.keys
-        (reply,) = self._commands(
+        (reply,) = self._transport.commands(
             "looking for lost processing lists",
             ("SCAN", self._scan_cursor, "MATCH", keys.processing_pattern(), "COUNT", SCAN_PAGE),
         )
@@ -507,7 +429,7 @@ class RedisStorage(Storage):
         return {worker_id for worker_id in found if ":" not in worker_id}.difference(known)
 
     def acquire_lock(self, owner: str, ttl: float) -> bool:
-        (taken,) = self._commands(
+        (taken,) = self._transport.commands(
             "acquiring the leader lock", ("SET", self.keys.lock, owner, "NX", "PX", int(ttl * 1000))
         )
         # The lock may be ours already: the reply to an earlier attempt was lost.
@@ -515,26 +437,26 @@ class RedisStorage(Storage):
 
     def renew_lock(self, owner: str, ttl: float) -> bool:
         return bool(
-            self._run("renewing the leader lock", "lock_renew", (self.keys.lock,), owner, int(ttl * 1000))
+            self._transport.run("renewing the leader lock", "lock_renew", (self.keys.lock,), owner, int(ttl * 1000))
         )
 
     def release_lock(self, owner: str) -> bool:
         names = (self.keys.lock,)
         return bool(
-            self._run("releasing the leader lock", "lock_release", names, owner, self.keys.lock_channel)
+            self._transport.run("releasing the leader lock", "lock_release", names, owner, self.keys.lock_channel)
         )
 
     # Life cycle
 
     def clear(self) -> int:
         keys = self.keys
-        removed = sum(self._commands("clearing the queue", *(("UNLINK", key) for key in keys.fixed())))
+        removed: int = sum(self._transport.commands("clearing the queue", *(("UNLINK", key) for key in keys.fixed())))
         cursor: Any = 0
         while True:
             command = ("SCAN", cursor, "MATCH", keys.processing_pattern(), "COUNT", SCAN_PAGE)
-            ((cursor, names),) = self._commands("clearing the queue", command)
+            ((cursor, names),) = self._transport.commands("clearing the queue", command)
             if names:
-                removed += sum(self._commands("clearing the queue", *(("UNLINK", name) for name in names)))
+                removed += sum(self._transport.commands("clearing the queue", *(("UNLINK", name) for name in names)))
             if int(cursor) == 0:
                 return removed
 
@@ -548,16 +470,8 @@ class RedisStorage(Storage):
             blocking.close()
 
 
-def _all_or_error(client: Any, calls: Sequence[Call]) -> list[Any]:
-    replies = scripts.run_all(client, calls)
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies
-
-
-def _record(entry: Sequence[bytes | None]) -> Record | None:
-    if not entry or entry[0] is None:
+def _record(entry: Sequence[Any]) -> Record | None:
+    if not entry:
         return None
     raw_state, stored, message, progress = entry
     payload = None if stored is None else Envelope.open(stored).payload
@@ -576,4 +490,3 @@ def _reset_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)
-

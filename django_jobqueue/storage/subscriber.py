@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import selectors
@@ -135,10 +136,9 @@ class Subscriber:
 
     def _wake(self) -> None:
         if self._thread is not None:
-            try:
+            # The pipe may be full of wake-ups already.
+            with contextlib.suppress(BlockingIOError):
                 os.write(self._wake_write, b"w")
-            except BlockingIOError:
-                pass  # the pipe is full of wake-ups already
 
     # The thread.
 
@@ -159,7 +159,9 @@ class Subscriber:
             except (RedisError, OSError, StorageError) as error:
                 self._last_error = error
                 if not was_lost:
-                    logger.warning("the subscriber connection was lost (%s); waiters look again when it is back", error)
+                    logger.warning(
+                        "the subscriber connection was lost (%s); waiters look again when it is back", error
+                    )
                 was_lost = True
             finally:
                 if pool is not None:
@@ -189,10 +191,8 @@ class Subscriber:
                     self._drain()
 
     def _drain(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
 
 
 class _Session:

@@ -27,7 +27,9 @@ Exit status: 0 cleared; 1 refused, or an error."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("alias", nargs="?", default="default", help="queue of settings.JOBQUEUE (default: default)")
+        parser.add_argument(
+            "alias", nargs="?", default="default", help="queue of settings.JOBQUEUE (default: default)"
+        )
         parser.add_argument("--noinput", "--no-input", action="store_true", help="do not ask")
 
     def handle(self, *, alias: str, noinput: bool, **_: Any) -> None:

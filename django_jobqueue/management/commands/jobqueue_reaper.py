@@ -48,7 +48,9 @@ Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
             for reaper in reapers:
                 reaper.start()
                 if verbosity:
-                    self.stdout.write(f"Reaper {reaper.id}: queue {reaper.queue.alias!r}. Stop with Ctrl-C or SIGTERM.")
+                    self.stdout.write(
+                        f"Reaper {reaper.id}: queue {reaper.queue.alias!r}. Stop with Ctrl-C or SIGTERM."
+                    )
             waiter.wait(waiter.done)
         for reaper in reapers:
             reaper.stop()

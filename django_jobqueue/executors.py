@@ -1,0 +1,128 @@
+"""The threads that run a worker's jobs, and the storing of what has finished."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+from django.db import connections
+
+from .exceptions import StorageError
+from .leases import Leases
+from .outage import Outage
+from .queue import Queue
+from .runner import Finished, JobRunner, Lease
+from .storage.base import Claim
+
+logger = logging.getLogger(__name__)
+
+
+class Executors:
+    """Runs leases in ``concurrency`` threads; each takes the next from the inbox.
+
+    An executor stores what it finished only while the fetcher waits for new jobs. Otherwise the
+    fetcher stores it, together with what others finished and with its next claim.
+
+    Args:
+        on_error: called with a fault of ours that ended a thread.
+    """
+
+    def __init__(
+        self,
+        runner: JobRunner,
+        queue: Queue,
+        worker_id: str,
+        concurrency: int,
+        leases: Leases,
+        outage: Outage,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._runner = runner
+        self._queue = queue
+        self._worker_id = worker_id
+        self._leases = leases
+        self._outage = outage
+        self._on_error = on_error
+        self._inbox: SimpleQueue[Lease | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"jobqueue-executor-{n}", daemon=True) for n in range(concurrency)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, lease: Lease) -> None:
+        """Run a job as soon as a thread is free."""
+        self._inbox.put(lease)
+
+    def take_back(self) -> list[Lease]:
+        """The jobs that no thread has begun; they will not be run."""
+        waiting = []
+        while not self._inbox.empty():
+            lease = self._inbox.get()
+            if lease is not None:
+                lease.given_back = True
+                waiting.append(lease)
+        return waiting
+
+    def stop(self) -> None:
+        """Let each thread end after its job. A thread whose job never ends ends with the process."""
+        for _ in self._threads:
+            self._inbox.put(None)
+
+    def commit(self, finished: Sequence[Finished], wanted: int = 0) -> Claim:
+        """Store finished jobs and claim up to ``wanted`` new ones in one round trip.
+
+        Raises:
+            StorageError: not now; the finished jobs are kept for the next time.
+        """
+        try:
+            outcomes = [one.outcome for one in finished]
+            stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted)
+        except StorageError:
+            self._leases.keep(finished)
+            raise
+        self._leases.remove(one.lease for one in finished)
+        for one, applied in zip(finished, stored, strict=True):
+            self._tell(one, applied)
+        return claim
+
+    def _run(self) -> None:
+        try:
+            while (lease := self._inbox.get()) is not None:
+                if not lease.given_back and self._leases.finish(self._runner.run(lease)):
+                    self._flush()
+        except BaseException as error:
+            self._on_error(error)
+        finally:
+            connections.close_all()
+
+    def _flush(self) -> None:
+        """Store finished jobs while the fetcher waits, until there are none."""
+        while finished := self._leases.take_finished_or_end_flush():
+            try:
+                self.commit(finished)
+            except StorageError as error:
+                # Kept; the fetcher stores them when its wait is over.
+                self._outage.failed("fetcher", error)
+                return
+
+    def _tell(self, one: Finished, applied: bool) -> None:
+        queue, job_id = self._queue, one.lease.message.id
+        if one.lease.context.reported:
+            try:
+                queue.storage.set_progress(job_id, None)
+            except StorageError as error:
+                logger.debug("the progress of job %s stays until the next sweep: %s", job_id, error)
+        if applied:
+            one.signal.send_robust(Queue, queue=queue, job_id=job_id, **one.news)
+        else:
+            logger.warning(
+                "job %s ended after its lease was lost; this run's outcome is dropped",
+                job_id,
+                extra={"job_id": job_id, "queue": queue.alias},
+            )

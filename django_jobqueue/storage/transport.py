@@ -1,0 +1,89 @@
+"""Sends commands and scripts to the server, again when the connection was lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import ReadOnlyError, RedisError
+
+from . import scripts
+from .connections import Connector, is_worth_resending, storage_errors
+from .scripts import Call, script
+
+#: Seconds to wait before a call is sent again after a lost connection; then the caller hears of it.
+RESEND_DELAYS = (0.02, 0.1, 0.3)
+
+#: Most calls in one pipeline, so that no other client waits long.
+BATCH = 500
+
+T = TypeVar("T")
+
+
+class Transport:
+    """The way to the server on the main connection. Errors come out as ours.
+
+    Every method may send its commands more than once: scripts are written for that.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    def send(self, attempted: str, send: Callable[[Any, bool], T]) -> T:
+        """Call ``send(client, resent)``, again when the connection was lost.
+
+        Raises:
+            StorageError: it failed for good, or the connection did not come back soon.
+        """
+        with storage_errors(attempted):
+            client = self._connector.main()
+            for attempt, delay in enumerate(RESEND_DELAYS):
+                try:
+                    return send(client, attempt > 0)
+                except (RedisError, OSError) as error:
+                    if isinstance(error, ReadOnlyError):
+                        # The primary has moved: idle connections lead to the old one.
+                        client.connection_pool.disconnect(inuse_connections=False)
+                    if not is_worth_resending(error):
+                        raise
+                    time.sleep(delay)
+            return send(client, True)
+
+    def run(self, attempted: str, name: str, keys: Sequence[str], *args: str | bytes | int) -> Any:
+        """Run one script; returns its reply."""
+        call = Call(script(name), keys, args)
+        return self.send(attempted, lambda client, _: scripts.run(client, call))
+
+    def run_all(self, attempted: str, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts in few round trips, in order; an error of any of them is raised."""
+        replies: list[Any] = []
+        for start in range(0, len(calls), BATCH):
+            replies += self._run_batch(attempted, calls[start : start + BATCH])
+        return replies
+
+    def _run_batch(self, attempted: str, calls: Sequence[Call]) -> list[Any]:
+        return self.send(attempted, lambda client, _: all_or_error(client, calls))
+
+    def commands(self, attempted: str, *commands: Sequence[Any]) -> list[Any]:
+        """Plain commands in one round trip; their replies."""
+
+        def send(client: Any, _: bool) -> list[Any]:
+            if not commands:
+                return []
+            with client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command, NEVER_DECODE=True)
+                replies: list[Any] = pipeline.execute()
+                return replies
+
+        return self.send(attempted, send)
+
+
+def all_or_error(client: Any, calls: Sequence[Call]) -> list[Any]:
+    """Run scripts in one round trip; when any failed, raise its error."""
+    replies = scripts.run_all(client, calls)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
