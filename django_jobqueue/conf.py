@@ -32,6 +32,9 @@ MAX_LOCK_TTL = 30.0
 #: Aliases whose default prefix would run into keys of the default queue.
 RESERVED_ALIASES = frozenset({"processing", "scheduled", "notify", "reaper"})
 
+#: Django's own cache back ends; none has a connection that a queue can use.
+_NOT_DJANGO_REDIS = "django.core.cache.backends."
+
 #: Recovery must be done by 1.5 visibility timeouts after a crash; see ``ReaperConfig``.
 RECOVERY_LIMIT = 1.5
 
@@ -289,6 +292,13 @@ class _Reading:
                 "CACHE",
                 f"{self._place}['CACHE'] names {cache!r}, which is not in CACHES",
                 f"did you mean {near[0]!r}?" if near else "add the alias to CACHES, or set URL or $REDIS_URL",
+                5,
+            )
+        elif str(backend := caches[cache].get("BACKEND")).startswith(_NOT_DJANGO_REDIS):
+            self.report(
+                "CACHE",
+                f"{self._place}['CACHE'] names {cache!r}, whose BACKEND {backend} is not a django-redis cache",
+                "use BACKEND 'django_redis.cache.RedisCache' there, or set URL or $REDIS_URL",
                 5,
             )
 
