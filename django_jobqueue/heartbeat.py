@@ -78,6 +78,10 @@ class Heartbeat:
             except StorageError as error:
                 self._outage.failed("heartbeat", error)
                 wait = soon
+            except Exception:
+                # Whatever it is: without this thread every lease would run out.
+                logger.exception("the heartbeat of worker %s failed unexpectedly and goes on", self._worker_id)
+                wait = soon
             else:
                 self._outage.works("heartbeat")
                 wait = self._interval

@@ -128,6 +128,10 @@ class Reaper:
                     self._outage.failed("reaper", error)
                     self._lead(self._lock.is_held or not self._elects)
                     wait = next(delays)
+                except Exception:
+                    # A fault of ours in one job's case must not end the recovery of all others.
+                    logger.exception("reaper %s met an unexpected error and goes on", self.id)
+                    wait = next(delays)
                 else:
                     self._outage.works("reaper")
                     delays = outage_delays()

@@ -34,11 +34,8 @@ class Recovery:
             StorageError: the server could not be reached; it is safe to try again.
         """
         storage = self._queue.storage
-        try:
-            message = JobMessage.decode(suspect.raw, self._queue.serializer.loads)
-        except MalformedMessage as error:
-            logger.error("worker %s held a malformed message, now in quarantine: %s", suspect.worker_id, error)
-            storage.quarantine(suspect.worker_id, suspect.raw)
+        message = self.decode(suspect.worker_id, suspect.raw)
+        if message is None:
             return True
         match suspect.kind:
             case SuspectKind.STALLED:
@@ -51,9 +48,29 @@ class Recovery:
             case SuspectKind.OUTDATED:
                 return storage.discard(suspect, message)
             case SuspectKind.MALFORMED:
-                # Unreadable to the script, yet a message: the script is the stricter reader.
-                storage.quarantine(suspect.worker_id, suspect.raw)
+                # Unreadable to the script, yet a message to us: the script is the stricter reader.
+                self._quarantine(suspect.worker_id, suspect.raw, MalformedMessage("the scripts cannot read it"))
                 return True
+
+    def decode(self, worker_id: str, raw: bytes) -> JobMessage | None:
+        """The message in these bytes; ``None`` when they are none, and then they are in quarantine.
+
+        Raises:
+            StorageError: they could not be quarantined; they are still held.
+        """
+        try:
+            return JobMessage.decode(raw, self._queue.serializer.loads)
+        except MalformedMessage as error:
+            self._quarantine(worker_id, raw, error)
+            return None
+
+    def _quarantine(self, worker_id: str, raw: bytes, error: MalformedMessage) -> None:
+        stored = {"message": str(error), "code": error.code, "stack": "", "type": None}
+        self._queue.storage.quarantine(worker_id, raw, self._queue.serializer.dumps(stored))
+        logger.error(
+            "worker %s met a malformed message, which is now in quarantine: %s",
+            worker_id, error, extra={"queue": self._queue.alias},
+        )  # fmt: skip
 
     def _stalled(self, suspect: Suspect, message: JobMessage) -> bool:
         attempts = message.attempts + 1

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from . import signals
 from .backoff import outage_delays
 from .context import JobContext
-from .exceptions import InvalidOption, MalformedMessage, StorageError, StorageFullError, UnsupportedServer
+from .exceptions import InvalidOption, StorageError, StorageFullError, UnsupportedServer
 from .executors import Executors
 from .heartbeat import Heartbeat
 from .leases import Leases
@@ -238,10 +238,8 @@ class Worker:
 
     def _settle_own(self, raw: bytes) -> None:
         """A message held before this process began: a started job has used an attempt."""
-        try:
-            message = JobMessage.decode(raw, self.queue.serializer.loads)
-        except MalformedMessage:
-            self._recovery.settle(Suspect(self.id, SuspectKind.MALFORMED, raw, ""))
+        message = self._recovery.decode(self.id, raw)
+        if message is None:
             return
         (state,) = self._storage.states([message.id])
         if state is not None and state.status is Status.PROCESSING:
@@ -274,7 +272,9 @@ class Worker:
             self._backlog = claim.backlog
         for raw in claim.messages:
             self._dispatch_raw(raw)
-        if self._burst and wanted and not claim.messages and not claim.backlog:
+        # What was committed may have put a job back at the head, after the claim if its script had to
+        # be loaded first; so only a claim on its own tells that nothing is left.
+        if self._burst and not finished and not claim.messages and not claim.backlog:
             if not len(self._leases):
                 return False
             self._await_change(None)
@@ -305,7 +305,7 @@ class Worker:
             self._await_change(FULL_POLL_INTERVAL)
 
     def _start_taken(self, raw: bytes) -> None:
-        message = self._decode(raw)
+        message = self._recovery.decode(self.id, raw)
         if message is None:
             return
         verdict, self._backlog = self._storage.start(self.id, message)
@@ -320,7 +320,7 @@ class Worker:
         self._must_reconcile = False
 
     def _dispatch_raw(self, raw: bytes) -> None:
-        message = self._decode(raw)
+        message = self._recovery.decode(self.id, raw)
         if message is not None:
             self._dispatch(message)
 
@@ -330,14 +330,6 @@ class Worker:
         if self._jobs_left is not None:
             self._jobs_left -= 1
         self._executors.put(lease)
-
-    def _decode(self, raw: bytes) -> JobMessage | None:
-        try:
-            return JobMessage.decode(raw, self.queue.serializer.loads)
-        except MalformedMessage as error:
-            logger.error("a malformed message of queue %r is now in quarantine: %s", self.queue.alias, error)
-            self._storage.quarantine(self.id, raw)
-            return None
 
     def _await_change(self, timeout: float | None) -> None:
         """Wait until a job has finished or the worker is to stop."""
@@ -411,7 +403,9 @@ class Worker:
                 if strays:
                     known = {message.raw for message in messages}
                     unknown = [raw for raw in self._storage.held(self.id) if raw not in known]
-                    messages += [message for raw in unknown if (message := self._decode(raw)) is not None]
+                    messages += [
+                        message for raw in unknown if (message := self._recovery.decode(self.id, raw)) is not None
+                    ]
                 # Reversed, since each goes to the head: the oldest must end up first.
                 self._storage.commit(self.id, [Release(message) for message in reversed(messages)])
                 break

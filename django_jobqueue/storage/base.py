@@ -292,8 +292,8 @@ class Storage(ABC):
         """The messages in a worker's processing list."""
 
     @abstractmethod
-    def quarantine(self, worker_id: str, raw: bytes) -> None:
-        """Move an unreadable message out of the way."""
+    def quarantine(self, worker_id: str, raw: bytes, error: bytes) -> None:
+        """Move an unreadable message out of the way; its job, where that can be told, fails with ``error``."""
 
     @abstractmethod
     def unregister(self, worker_id: str, heartbeat_ms: int | None = None) -> bool:

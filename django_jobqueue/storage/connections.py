@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
+from django.conf import settings
 from django.core.cache import InvalidCacheBackendError, caches
 from redis.exceptions import (
     AuthenticationError,
@@ -64,6 +65,8 @@ class Connector:
         if self._main is None:
             if self._config.url:
                 self._main = redis.Redis(connection_pool=self._url_pool("main"))
+            elif self._is_closed_by_requests():
+                self._main = redis.Redis(connection_pool=self._cache_pool())
             else:
                 self._main = self._cache_client().get_client(write=True)
         return self._main
@@ -75,17 +78,10 @@ class Connector:
             role: part of the client name that ``CLIENT LIST`` shows.
             read_timeout: seconds without a reply after which the link counts as dead.
         """
-        if self._config.url:
-            pool = self._url_pool(role)
-        else:
-            client = self._cache_client()
-            factory = client.connection_factory
-            # The one private name we need: django-redis has no public way to a URL's parameters.
-            params = factory.make_connection_params(client._server[0])
-            pool = factory.get_connection_pool(params)
+        pool = self._url_pool(role) if self._config.url else self._cache_pool()
         pool.connection_kwargs.update(
+            _keepalive(pool.connection_class),
             socket_timeout=read_timeout,
-            socket_keepalive=True,
             decode_responses=False,
             client_name=self._client_name(role),
             retry=None,
@@ -99,12 +95,24 @@ class Connector:
 
     def _url_pool(self, role: str) -> Any:
         # Parameters in the URL win over these, as redis-py has it.
-        return redis.ConnectionPool.from_url(
-            self._config.url or "",
-            socket_connect_timeout=CONNECT_TIMEOUT,
-            socket_keepalive=True,
-            client_name=self._client_name(role),
+        pool = redis.ConnectionPool.from_url(
+            self._config.url or "", socket_connect_timeout=CONNECT_TIMEOUT, client_name=self._client_name(role)
         )
+        pool.connection_kwargs.update(_keepalive(pool.connection_class))
+        return pool
+
+    def _cache_pool(self) -> Any:
+        client = self._cache_client()
+        factory = client.connection_factory
+        # The one private name we need: django-redis has no public way to a URL's parameters.
+        return factory.get_connection_pool(factory.make_connection_params(client._server[0]))
+
+    def _is_closed_by_requests(self) -> bool:
+        """Whether django-redis closes the pool at the end of each request, in whatever thread: it
+        would cut a command that another thread has just sent."""
+        options = settings.CACHES.get(self._config.cache or "", {}).get("OPTIONS", {})
+        default = getattr(settings, "DJANGO_REDIS_CLOSE_CONNECTION", False)
+        return bool(options.get("CLOSE_CONNECTION", default))
 
     def _client_name(self, role: str) -> str:
         return f"django-jobqueue:{role}:{self._config.alias}"
@@ -131,6 +139,11 @@ class Connector:
                 "a queue lives on one: use a cache with DefaultClient, or set URL"
             )
         return client
+
+
+def _keepalive(connection_class: Any) -> dict[str, Any]:
+    """TCP keep-alive, where there is TCP: it finds links whose other end vanished without a word."""
+    return {} if issubclass(connection_class, redis.UnixDomainSocketConnection) else {"socket_keepalive": True}
 
 
 @contextmanager
@@ -201,10 +214,21 @@ class BlockingConnection:
             self._connection.disconnect()
         self._pool.disconnect()
 
+    def _is_sound(self) -> bool:
+        """Whether the idle link is still open; a server that went away has left an end-of-file in it."""
+        connection = self._connection
+        try:
+            if connection.is_connected and not connection.can_read(timeout=0):
+                return True
+        except (RedisError, OSError):
+            pass  # the same as an end-of-file
+        connection.disconnect()
+        return False
+
     def _open(self) -> Any:
         if self._connection is None:
             self._connection = self._pool.get_connection()
-        if self._connection.is_connected and self._client_id is not None:
+        if self._client_id is not None and self._is_sound():
             return self._connection
         self._client_id = None
         try:

@@ -305,9 +305,12 @@ class RedisStorage(Storage):
         )
         return [bytes(raw) for raw in messages]
 
-    def quarantine(self, worker_id: str, raw: bytes) -> None:
-        names = (self.keys.processing(worker_id), self.keys.malformed)
-        self._transport.run("quarantining a message", "quarantine", names, raw, QUARANTINE_LIMIT)
+    def quarantine(self, worker_id: str, raw: bytes, error: bytes) -> None:
+        keys = self.keys
+        names = (keys.processing(worker_id), keys.malformed, keys.jobs, keys.errors, keys.failed)
+        ttl_ms = int(self.config.result_ttl * 1000)
+        args = (raw, QUARANTINE_LIMIT, error, ttl_ms, keys.notify(""), keys.events)
+        self._transport.run("quarantining a message", "quarantine", names, *args)
 
     def unregister(self, worker_id: str, heartbeat_ms: int | None = None) -> bool:
         keys = self.keys

@@ -12,9 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from ..exceptions import StorageError
 from .connections import READ_MARGIN, Connector, translated
 
 logger = logging.getLogger(__name__)
@@ -156,7 +153,8 @@ class Subscriber:
                 delay, was_lost = RECONNECT_DELAYS[0], False
                 if session.serve():
                     return
-            except (RedisError, OSError, StorageError) as error:
+            # Also what a bad configuration raises: whoever waits for a confirmation is told of it.
+            except Exception as error:
                 self._last_error = error
                 if not was_lost:
                     logger.warning(

@@ -117,9 +117,7 @@ def test_a_zombie_cannot_finish_a_recovered_job(storage: Storage, hasty: Storage
     assert commit(storage, complete(again), worker_id="other") == [True]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "ending"), [(complete, "completed"), (fail, "failed"), (retry, "failing:1")]
-)
+@pytest.mark.parametrize(("outcome", "ending"), [(complete, "completed"), (fail, "failed"), (retry, "failing:1")])
 def test_an_outcome_sent_twice_counts_once(storage: Storage, outcome: object, ending: str) -> None:
     one = claimed(storage)
 

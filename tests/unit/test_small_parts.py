@@ -58,10 +58,10 @@ def test_an_outage_is_told_once_at_its_begin_and_once_at_its_end(caplog: pytest.
 
 
 def test_a_job_that_runs_too_long_is_interrupted() -> None:
-    with pytest.raises(JobTimeout, match="'a' ran longer than its timeout of 0.02 s"):
-        with Interrupter().limit("a", 0.02):
-            while True:
-                time.sleep(0.001)
+    limit = Interrupter().limit("a", 0.02)
+    with pytest.raises(JobTimeout, match="'a' ran longer than its timeout of 0.02 s"), limit:
+        while True:
+            time.sleep(0.001)
 
 
 def test_a_job_that_ends_in_time_is_not_interrupted() -> None:
