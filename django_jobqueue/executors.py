@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from queue import SimpleQueue
 
 from django.db import connections
@@ -84,6 +85,8 @@ class Executors:
             outcomes = [one.outcome for one in finished]
             stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted)
         except StorageError:
+            for one in finished:
+                one.outcome = replace(one.outcome, resent=True)
             self._leases.keep(finished)
             raise
         self._leases.remove(one.lease for one in finished)

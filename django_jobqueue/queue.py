@@ -30,7 +30,7 @@ from .exceptions import (
 from .message import JobMessage, JobState, Status, validate_job_id
 from .results import EnqueueResult, JobStatus, QueueStats, WorkerInfo
 from .serializers import Serializer
-from .storage.base import Accepted, NewJob, Record, Storage, WorkerRecord
+from .storage.base import NewJob, Record, Storage, WorkerRecord
 from .waiting import Waiter, WaitingRoom
 
 Duration = int | float | timedelta
@@ -335,18 +335,21 @@ class Queue:
 
     def _accept(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
         accepted = self.storage.enqueue(jobs)
-        return [self._enqueue_result(job, one) for job, one in zip(jobs, accepted, strict=True)]
+        standing = {job.message.id: one.standing for job, one in zip(jobs, accepted, strict=True)}
+        completed = [job_id for job_id, state in standing.items() if state and state.status is Status.COMPLETED]
+        records = dict(zip(completed, self.storage.lookup(completed), strict=True))
+        return [
+            self._enqueue_result(job, one.standing, records.get(job.message.id))
+            for job, one in zip(jobs, accepted, strict=True)
+        ]
 
-    def _enqueue_result(self, job: NewJob, accepted: Accepted) -> EnqueueResult:
-        job_id, standing = job.message.id, accepted.standing
+    def _enqueue_result(self, job: NewJob, standing: JobState | None, record: Record | None) -> EnqueueResult:
+        job_id = job.message.id
         if standing is None:
             self._announce(job)
             return EnqueueResult(job_id, "scheduled" if job.delay_ms else "queued")
-        if standing.status is Status.COMPLETED:
-            record = self.storage.lookup([job_id])[0]
-            if record is not None and record.payload is not None and record.state.status is Status.COMPLETED:
-                result = self.serializer.loads(record.payload)
-                return EnqueueResult(job_id, "completed", standing.status, result)
+        if record is not None and record.payload is not None and record.state.status is Status.COMPLETED:
+            return EnqueueResult(job_id, "completed", standing.status, self.serializer.loads(record.payload))
         return EnqueueResult(job_id, "duplicate", standing.status)
 
     def _announce(self, job: NewJob) -> None:

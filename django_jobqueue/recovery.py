@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from . import signals
 from .exceptions import MalformedMessage
-from .message import JobMessage
+from .message import JobMessage, Status
 from .queue import Queue
 from .storage.base import Fail, Suspect, SuspectKind
 
@@ -47,10 +48,19 @@ class Recovery:
                 return recovered
             case SuspectKind.OUTDATED:
                 return storage.discard(suspect, message)
-            case SuspectKind.MALFORMED:
-                # Unreadable to the script, yet a message to us: the script is the stricter reader.
-                self._quarantine(suspect.worker_id, suspect.raw, MalformedMessage("the scripts cannot read it"))
-                return True
+            case SuspectKind.UNREAD:
+                return self.settle(self._read(suspect, message))
+
+    def _read(self, suspect: Suspect, message: JobMessage) -> Suspect:
+        """What the storage would have found, had it been able to read the message."""
+        (state,) = self._queue.storage.states([message.id])
+        if state is None or state.status.is_terminal or state.status is Status.SCHEDULED:
+            kind = SuspectKind.OUTDATED
+        elif state.status is Status.PROCESSING:
+            kind = SuspectKind.STALLED
+        else:
+            kind = SuspectKind.UNSTARTED
+        return replace(suspect, kind=kind, state="" if state is None else str(state))
 
     def decode(self, worker_id: str, raw: bytes) -> JobMessage | None:
         """The message in these bytes; ``None`` when they are none, and then they are in quarantine.

@@ -35,7 +35,7 @@ from .outage import Outage
 from .reaper import Reaper
 from .recovery import Recovery
 from .runner import Finished, Handler, JobRunner, Lease
-from .storage.base import Release, Suspect, SuspectKind, Verdict
+from .storage.base import Claim, Release, Suspect, SuspectKind, Verdict
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -269,12 +269,10 @@ class Worker:
     def _commit_and_claim(self, finished: list[Finished], wanted: int) -> bool:
         claim = self._executors.commit(finished, wanted)
         if wanted:
-            self._backlog = claim.backlog
-        for raw in claim.messages:
-            self._dispatch_raw(raw)
+            self._take_on(claim)
         # What was committed may have put a job back at the head, after the claim if its script had to
         # be loaded first; so only a claim on its own tells that nothing is left.
-        if self._burst and not finished and not claim.messages and not claim.backlog:
+        if self._burst and not finished and not (claim.messages or claim.unread or claim.backlog):
             if not len(self._leases):
                 return False
             self._await_change(None)
@@ -298,9 +296,7 @@ class Worker:
     def _poll_full_server(self) -> None:
         """At maxmemory the server refuses BLMOVE, but not our scripts: go on draining."""
         claim = self._storage.claim(self.id, self._free_slots(0))
-        self._backlog = claim.backlog
-        for raw in claim.messages:
-            self._dispatch_raw(raw)
+        self._take_on(claim)
         if not claim.messages:
             self._await_change(FULL_POLL_INTERVAL)
 
@@ -319,10 +315,14 @@ class Worker:
                 self._start_taken(raw)
         self._must_reconcile = False
 
-    def _dispatch_raw(self, raw: bytes) -> None:
-        message = self._recovery.decode(self.id, raw)
-        if message is not None:
-            self._dispatch(message)
+    def _take_on(self, claim: Claim) -> None:
+        for raw in claim.messages:
+            message = self._recovery.decode(self.id, raw)
+            if message is not None:
+                self._dispatch(message)
+        for raw in claim.unread:
+            self._start_taken(raw)
+        self._backlog = claim.backlog
 
     def _dispatch(self, message: JobMessage) -> None:
         lease = Lease(message, JobContext.of(message, self.queue, self.id))

@@ -1,7 +1,11 @@
 #!lua
 -- Move jobs whose time has come into the queue: delayed ones to the tail, retries to the head.
 --
+-- As this runs about once a second, it also takes the TTL off results and errors that the Node
+-- library puts on the whole hash, before it can wipe everybody's.
+--
 -- KEYS  1 jobs (hash)  2 queue (list)  3 scheduled (zset)  4 scheduled:messages (hash)
+--       5 results (hash)  6 errors (hash)
 -- ARGV  1 most jobs to move  2 events channel
 -- Returns {jobs moved, ms until the next is due, or -1 when none waits}.
 -- Publishes "<id>:queued" for each.
@@ -11,6 +15,9 @@
 
 local jobs, queue, scheduled, messages = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local limit, events = tonumber(ARGV[1]), ARGV[2]
+
+redis.call("PERSIST", KEYS[5])
+redis.call("PERSIST", KEYS[6])
 
 local now = now_ms()
 local due = redis.call("ZRANGEBYSCORE", scheduled, "-inf", text_of(now), "LIMIT", 0, limit)

@@ -7,7 +7,7 @@
 --         "stalled": started, and its lease ran out;
 --         "unstarted": taken, not started, and the worker's heartbeat is overdue;
 --         "outdated": its job is over or was cancelled, and the heartbeat is overdue;
---         "malformed": unreadable, and the heartbeat is overdue.
+--         "unread": this script cannot read it, and the heartbeat is overdue.
 --         The state is empty where there is none.
 
 --!include clock
@@ -37,7 +37,7 @@ for _, message in ipairs(redis.call("LRANGE", processing, 0, limit - 1)) do
     end
   elseif overdue then
     if not id then
-      suspect("malformed", message)
+      suspect("unread", message)
     elseif word == "queued" or word == "failing" then
       suspect("unstarted", message, state)
     else

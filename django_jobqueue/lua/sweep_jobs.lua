@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Index finished jobs that the Node library wrote, so that they are counted and expire like ours.
--- One page of an incremental walk.
+-- Index finished jobs that the Node library wrote, and TTLs that it changed, so that they are counted
+-- and expire like ours. One page of an incremental walk.
 --
 -- KEYS  1 jobs (hash)  2 completed (zset)  3 failed (zset)
 -- ARGV  1 cursor  2 page size  3 TTL in ms for entries without expiry
@@ -16,12 +16,12 @@ for i = 1, #fields, 2 do
   local id, word = fields[i], read_state(fields[i + 1])
   if is_terminal(word) then
     local index = word == "completed" and completed or failed
-    if not redis.call("ZSCORE", index, id) then
-      local expires_at = redis.call("HGET", jobs, id .. ":exp")
-      if not expires_at then
-        expires_at = text_of(now_ms() + tonumber(ARGV[3]))
-        redis.call("HSET", jobs, id .. ":exp", expires_at)
-      end
+    local expires_at = redis.call("HGET", jobs, id .. ":exp")
+    if not expires_at then
+      expires_at = text_of(now_ms() + tonumber(ARGV[3]))
+      redis.call("HSET", jobs, id .. ":exp", expires_at)
+    end
+    if tonumber(redis.call("ZSCORE", index, id) or "0") ~= tonumber(expires_at) then
       redis.call("ZADD", index, expires_at, id)
     end
   end

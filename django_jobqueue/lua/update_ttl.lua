@@ -36,6 +36,7 @@ local has_envelope = #stored >= 8 and struct.unpack(">i8", stored) > 0
 local payload = has_envelope and string.sub(stored, 9) or stored
 local expires_at = text_of(now + ttl_ms)
 redis.call("HSET", payloads, id, struct.pack(">i8", now + ttl_ms) .. payload)
+redis.call("PERSIST", payloads) -- as in complete.lua
 redis.call("HSET", jobs, id .. ":exp", expires_at)
 redis.call("ZADD", index, expires_at, id)
 return "updated"

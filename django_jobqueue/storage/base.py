@@ -35,14 +35,17 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Messages taken from the head of the queue, already marked as started.
+    """Messages taken from the head of the queue.
 
     Attributes:
-        messages: the raw messages.
+        messages: raw messages, already marked as started.
+        unread: raw messages that were only taken, since the storage could not read them: the caller
+            starts or quarantines them.
         backlog: how many messages were left in the queue at that moment.
     """
 
     messages: list[bytes] = field(default_factory=list)
+    unread: list[bytes] = field(default_factory=list)
     backlog: int = 0
 
 
@@ -56,6 +59,10 @@ class Verdict(StrEnum):
     LOST = "lost"
 
 
+# ``resent`` says that the reply to an earlier commit of the same outcome was lost. Only then does
+# finding it done mean that it was we who did it, and not the worker that took the job over.
+
+
 @dataclass(frozen=True, slots=True)
 class Complete:
     """The job ended well."""
@@ -63,6 +70,7 @@ class Complete:
     message: JobMessage
     result: bytes
     ttl_ms: int
+    resent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class Fail:
     error: bytes
     ttl_ms: int
     expected: str = ""
+    resent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,7 @@ class Retry:
     message: JobMessage
     following: JobMessage
     delay_ms: int
+    resent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ class Release:
     """The job goes back to the head, as if it had never been taken."""
 
     message: JobMessage
+    resent: bool = False
 
 
 Outcome = Complete | Fail | Retry | Release
@@ -108,8 +119,8 @@ class SuspectKind(StrEnum):
     UNSTARTED = "unstarted"
     #: Its job is over or was cancelled.
     OUTDATED = "outdated"
-    #: Unreadable.
-    MALFORMED = "malformed"
+    #: The storage could not read it; perhaps nobody can.
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +189,11 @@ class Storage(ABC):
     """Where a queue's jobs live.
 
     Every method is atomic and may be called again after a ``StorageError``: the second call
-    reports what the first one did. All raise ``StorageError`` when the server cannot be reached
-    and ``StorageFullError`` when it has no memory left.
+    reports what the first one did. Only what takes messages (``claim``, ``commit`` with a limit,
+    ``wait_and_take``) may have taken some that the caller does not know; ``held`` tells.
+
+    All raise ``StorageError`` when the server cannot be reached and ``StorageFullError`` when it has
+    no memory left.
     """
 
     def __init__(self, config: QueueConfig) -> None:

@@ -6,9 +6,6 @@ from .base import Complete, Fail, NewJob, Outcome, Release, Retry
 from .keys import Keys
 from .scripts import Call, script
 
-#: Malformed messages kept for inspection; the oldest go first.
-QUARANTINE_LIMIT = 10_000
-
 
 def enqueue_call(keys: Keys, job: NewJob, resent: bool) -> Call:
     """Enqueue or schedule a new job; ``resent`` when the reply to a first sending was lost."""
@@ -22,8 +19,8 @@ def enqueue_call(keys: Keys, job: NewJob, resent: bool) -> Call:
 
 def claim_call(keys: Keys, worker_id: str, limit: int) -> Call:
     """Claim up to ``limit`` jobs."""
-    names = (keys.jobs, keys.queue, keys.processing(worker_id), keys.cancelled, keys.malformed)
-    return Call(script("claim"), names, (limit, worker_id, keys.events, QUARANTINE_LIMIT))
+    names = (keys.jobs, keys.queue, keys.processing(worker_id), keys.cancelled)
+    return Call(script("claim"), names, (limit, worker_id, keys.events))
 
 
 def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:

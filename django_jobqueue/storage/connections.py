@@ -110,7 +110,8 @@ class Connector:
     def _is_closed_by_requests(self) -> bool:
         """Whether django-redis closes the pool at the end of each request, in whatever thread: it
         would cut a command that another thread has just sent."""
-        options = settings.CACHES.get(self._config.cache or "", {}).get("OPTIONS", {})
+        all_caches: dict[str, Any] = settings.CACHES
+        options = all_caches.get(self._config.cache or "", {}).get("OPTIONS", {})
         default = getattr(settings, "DJANGO_REDIS_CLOSE_CONNECTION", False)
         return bool(options.get("CLOSE_CONNECTION", default))
 

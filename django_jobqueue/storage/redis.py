@@ -28,12 +28,18 @@ from .base import (
     Verdict,
     WorkerRecord,
 )
-from .calls import QUARANTINE_LIMIT, claim_call, enqueue_call, outcome_call
+from .calls import claim_call, enqueue_call, outcome_call
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
 from .scripts import Call, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport, all_or_error
+
+#: What complete, fail and retry reply: done now, or found done although the lease is gone.
+APPLIED, FOUND_APPLIED = 1, 2
+
+#: Malformed messages kept for inspection; the oldest go first.
+QUARANTINE_LIMIT = 10_000
 
 #: Messages looked at in one processing list; far above any concurrency.
 HELD_LIMIT = 10_000
@@ -285,12 +291,17 @@ class RedisStorage(Storage):
         calls = [outcome_call(self.keys, worker_id, outcome) for outcome in outcomes]
         if limit:
             calls.append(claim_call(self.keys, worker_id, limit))
-        replies = self._transport.run_all("committing jobs and claiming the next", calls)
+        # Not sent again here: the caller must first look what the lost reply brought, and say so.
+        replies = self._transport.run_all("committing jobs and claiming the next", calls, resend=False)
         claim = Claim()
         if limit:
-            backlog, messages = replies.pop()
-            claim = Claim([bytes(message) for message in messages], backlog)
-        return [reply != 0 for reply in replies], claim
+            backlog, messages, unread = replies.pop()
+            claim = Claim([bytes(raw) for raw in messages], [bytes(raw) for raw in unread], backlog)
+        applied = [
+            reply == APPLIED or (reply == FOUND_APPLIED and outcome.resent)
+            for outcome, reply in zip(outcomes, replies, strict=True)
+        ]
+        return applied, claim
 
     def renew(self, worker_id: str, info: bytes, messages: Sequence[JobMessage]) -> set[bytes]:
         keys = self.keys
@@ -385,7 +396,7 @@ class RedisStorage(Storage):
 
     def promote(self, limit: int) -> tuple[int, float | None]:
         keys = self.keys
-        names = (keys.jobs, keys.queue, keys.scheduled, keys.scheduled_messages)
+        names = (keys.jobs, keys.queue, keys.scheduled, keys.scheduled_messages, keys.results, keys.errors)
         moved, next_ms = self._transport.run("promoting due jobs", "promote", names, limit, keys.events)
         return moved, None if next_ms < 0 else next_ms / 1000
 

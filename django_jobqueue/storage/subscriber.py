@@ -156,7 +156,7 @@ class Subscriber:
             # Also what a bad configuration raises: whoever waits for a confirmation is told of it.
             except Exception as error:
                 self._last_error = error
-                if not was_lost:
+                if not was_lost and self._channels:
                     logger.warning(
                         "the subscriber connection was lost (%s); waiters look again when it is back", error
                     )

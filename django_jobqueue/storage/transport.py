@@ -30,15 +30,20 @@ class Transport:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
 
-    def send(self, attempted: str, send: Callable[[Any, bool], T]) -> T:
+    def send(self, attempted: str, send: Callable[[Any, bool], T], *, resend: bool = True) -> T:
         """Call ``send(client, resent)``, again when the connection was lost.
+
+        Args:
+            attempted: what it is for, to be named in errors.
+            send: sends the commands and reads the replies.
+            resend: false for what must not be repeated without a look at what the first sending did.
 
         Raises:
             StorageError: it failed for good, or the connection did not come back soon.
         """
         with storage_errors(attempted):
             client = self._connector.main()
-            for attempt, delay in enumerate(RESEND_DELAYS):
+            for attempt, delay in enumerate(RESEND_DELAYS if resend else ()):
                 try:
                     return send(client, attempt > 0)
                 except (RedisError, OSError) as error:
@@ -48,22 +53,22 @@ class Transport:
                     if not is_worth_resending(error):
                         raise
                     time.sleep(delay)
-            return send(client, True)
+            return send(client, resend)
 
     def run(self, attempted: str, name: str, keys: Sequence[str], *args: str | bytes | int) -> Any:
         """Run one script; returns its reply."""
         call = Call(script(name), keys, args)
         return self.send(attempted, lambda client, _: scripts.run(client, call))
 
-    def run_all(self, attempted: str, calls: Sequence[Call]) -> list[Any]:
+    def run_all(self, attempted: str, calls: Sequence[Call], *, resend: bool = True) -> list[Any]:
         """Run scripts in few round trips, in order; an error of any of them is raised."""
         replies: list[Any] = []
         for start in range(0, len(calls), BATCH):
-            replies += self._run_batch(attempted, calls[start : start + BATCH])
+            replies += self._run_batch(attempted, calls[start : start + BATCH], resend)
         return replies
 
-    def _run_batch(self, attempted: str, calls: Sequence[Call]) -> list[Any]:
-        return self.send(attempted, lambda client, _: all_or_error(client, calls))
+    def _run_batch(self, attempted: str, calls: Sequence[Call], resend: bool) -> list[Any]:
+        return self.send(attempted, lambda client, _: all_or_error(client, calls), resend=resend)
 
     def commands(self, attempted: str, *commands: Sequence[Any]) -> list[Any]:
         """Plain commands in one round trip; their replies."""

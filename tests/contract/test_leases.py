@@ -1,6 +1,8 @@
 """Claiming, finishing, fencing, renewing, recovering."""
 
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,23 @@ def test_a_claim_tells_what_is_left(storage: Storage) -> None:
     assert len(claim.messages) == 2
     assert claim.backlog == 3
     assert len(storage.held("worker")) == 2
+
+
+def test_a_claim_hands_on_what_the_storage_cannot_read(storage: Storage) -> None:
+    # Half of a surrogate pair is JSON to JavaScript and Python, but to few others.
+    odd = message("odd", "\ud83d")
+    odd = replace(odd, raw=odd.raw[:-1] + b',"trace":1}')
+    enqueue(storage, odd, message("b"))
+
+    claim = storage.claim("worker", 10)
+
+    started = [JobMessage.decode(raw).id for raw in claim.messages]
+    assert sorted([*started, *(JobMessage.decode(raw).id for raw in claim.unread)]) == ["b", "odd"]
+    assert len(storage.held("worker")) == 2
+    if claim.unread:
+        assert state(storage, "odd") == "queued"
+        assert storage.start("worker", odd)[0] is Verdict.STARTED
+    assert state(storage, "odd") == "processing:worker"
 
 
 def test_a_claimed_job_is_processing_by_its_worker(storage: Storage) -> None:
@@ -104,13 +123,13 @@ def test_outcomes_and_the_next_claim_go_together(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("outcome", [complete, fail, retry, Release])
-def test_a_zombie_cannot_finish_a_recovered_job(storage: Storage, hasty: Storage, outcome: object) -> None:
+def test_a_zombie_cannot_finish_a_recovered_job(storage: Storage, hasty: Storage, outcome: Any) -> None:
     one = claimed(storage, "a", "zombie")
     (suspect,) = suspects(hasty, "zombie")
     assert hasty.recover(suspect, one, one.with_attempts(1))
     (again,) = claim(storage, "other")
 
-    assert commit(storage, outcome(one), worker_id="zombie") == [False]  # type: ignore[operator]
+    assert commit(storage, outcome(one), worker_id="zombie") == [False]
 
     assert state(storage) == "processing:other"
     assert storage.held("other") == [again.raw]
@@ -118,15 +137,28 @@ def test_a_zombie_cannot_finish_a_recovered_job(storage: Storage, hasty: Storage
 
 
 @pytest.mark.parametrize(("outcome", "ending"), [(complete, "completed"), (fail, "failed"), (retry, "failing:1")])
-def test_an_outcome_sent_twice_counts_once(storage: Storage, outcome: object, ending: str) -> None:
-    one = claimed(storage)
+def test_an_outcome_sent_again_after_a_lost_reply_counts_once(storage: Storage, outcome: Any, ending: str) -> None:
+    sent = outcome(claimed(storage))
 
-    assert commit(storage, outcome(one)) == [True]  # type: ignore[operator]
-    assert commit(storage, outcome(one)) == [True]  # type: ignore[operator]
+    assert commit(storage, sent) == [True]
+    assert commit(storage, replace(sent, resent=True)) == [True]
 
     assert state(storage) == ending
     counts = storage.counts()
     assert counts.queued + counts.completed + counts.failed == 1
+
+
+@pytest.mark.parametrize("outcome", [complete, fail])
+def test_a_zombie_does_not_take_the_end_of_a_later_run_for_its_own(
+    storage: Storage, hasty: Storage, outcome: Any
+) -> None:
+    one = claimed(storage, "a", "zombie")
+    (suspect,) = suspects(hasty, "zombie")
+    hasty.recover(suspect, one, one.with_attempts(1))
+    (again,) = claim(storage, "other")
+    commit(storage, outcome(again), worker_id="other")
+
+    assert commit(storage, outcome(one), worker_id="zombie") == [False]
 
 
 def test_a_retry_at_once_goes_to_the_head_with_one_attempt_more(storage: Storage) -> None:
@@ -264,8 +296,6 @@ def test_a_job_that_starts_in_time_is_not_recovered_as_unstarted(storage: Storag
 def test_a_stalled_job_without_attempts_left_fails(storage: Storage, hasty: Storage) -> None:
     one = claimed(storage)
     (suspect,) = suspects(hasty)
-    from dataclasses import replace
-
     outcome = replace(fail(one, b'{"code":"STALLED"}'), expected=suspect.state)
 
     assert hasty.fail_stalled(suspect, outcome)

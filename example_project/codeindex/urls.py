@@ -1,0 +1,11 @@
+"""The app's addresses."""
+
+from django.urls import path
+
+from . import views
+
+app_name = "codeindex"
+urlpatterns = [
+    path("", views.search, name="search"),
+    path("unparsed/", views.unparsed, name="unparsed"),
+]

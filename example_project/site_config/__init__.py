@@ -1,0 +1,1 @@
+"""The example site: its settings and its addresses."""
