@@ -1,0 +1,49 @@
+"""What one job costs on the wire, as ``MONITOR`` shows it."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from django_jobqueue.queue import Queue
+from django_jobqueue.storage.scripts import script
+from django_jobqueue.worker import Worker
+from tests.servers import Server, wait_until
+
+NAMES = {
+    script(name).sha: name
+    for name in ("enqueue", "claim", "start", "complete", "lookup", "renew", "promote", "suspects", "expire")
+}
+
+
+def never(*_: object) -> AssertionError:
+    return AssertionError("it did not happen")
+
+
+def test_one_job_on_an_idle_worker_costs_six_commands(
+    queue: Queue, make_worker: Callable[..., Worker], server: Server
+) -> None:
+    make_worker(queue, handler=lambda job: job.payload, reaper=False)
+    # Once through everything, so that connections stand and scripts are loaded.
+    assert queue.enqueue_and_wait("warm", 1) == 1
+    wait_until(lambda: queue.stats().processing == 0, 10, never)
+    with server.client() as client, client.monitor() as monitor:
+        queue.enqueue_and_wait("job", 1)
+        client.echo("end")
+        sent = _until_end(monitor)
+
+    # A connection more may be opened on the way; and the waiter takes its leave at any time after.
+    counted = Counter(one for one in sent if one not in ("HELLO", "CLIENT", "UNSUBSCRIBE"))
+    assert counted == Counter(["SUBSCRIBE", "enqueue", "start", "complete", "BLMOVE", "lookup"])
+
+
+def _until_end(monitor: Any) -> list[str]:
+    """The commands that clients sent, scripts by name; not what scripts called."""
+    sent = []
+    for command in monitor.listen():
+        if command["client_type"] == "lua":
+            continue
+        words = command["command"].split()
+        if words[0].upper() == "ECHO":
+            return sent
+        sent.append(NAMES.get(words[1], words[1]) if words[0] == "EVALSHA" else words[0].upper())
+    raise AssertionError("the monitor ended")
