@@ -18,7 +18,7 @@ from .storage.base import Suspect, SuspectKind
 logger = logging.getLogger(__name__)
 
 #: Seconds between looks at the scheduled jobs: a due job must start within one second.
-PROMOTE_INTERVAL = 0.8
+PROMOTE_INTERVAL = 0.9
 
 #: Seconds between two rounds of forgetting.
 EXPIRE_INTERVAL = 5.0

@@ -84,9 +84,7 @@ def key_prefix() -> str:
 
 
 @pytest.fixture
-def jobqueue_settings(
-    server: Server | ExternalServer, key_prefix: str, settings: Any
-) -> Iterator[dict[str, Any]]:
+def jobqueue_settings(server: Server | ExternalServer, key_prefix: str, settings: Any) -> Iterator[dict[str, Any]]:
     """``settings.JOBQUEUE`` with a default alias on ``server`` under the test's own prefix.
 
     Yields the dict of the default alias. To change it, assign ``settings.JOBQUEUE`` anew with an altered

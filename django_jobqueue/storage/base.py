@@ -349,7 +349,7 @@ class Storage(ABC):
 
     @abstractmethod
     def expire(self, limit: int) -> int:
-        """Forget finished jobs whose TTL is over; how many were looked at."""
+        """Forget finished jobs whose TTL is over; fewer than the limit looked at means that none is left."""
 
     @abstractmethod
     def sweep(self) -> None:

@@ -401,16 +401,10 @@ class RedisStorage(Storage):
         return moved, None if next_ms < 0 else next_ms / 1000
 
     def expire(self, limit: int) -> int:
-        keys, lua = self.keys, script("expire")
-        calls = [
-            Call(lua, (keys.jobs, index, payloads, keys.dead), (ending, limit))
-            for ending, index, payloads in (
-                ("completed", keys.completed, keys.results),
-                ("failed", keys.failed, keys.errors),
-            )
-        ]
-        looked_at: list[int] = self._transport.run_all("expiring finished jobs", calls)
-        return max(looked_at)
+        keys = self.keys
+        names = (keys.jobs, keys.completed, keys.results, keys.failed, keys.errors, keys.dead)
+        looked_at: int = self._transport.run("expiring finished jobs", "expire", names, limit)
+        return looked_at
 
     def sweep(self) -> None:
         keys, cursors = self.keys, self._sweep_cursors

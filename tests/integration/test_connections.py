@@ -383,3 +383,30 @@ def test_a_killed_blocking_connection_comes_back(
                 if one["name"].startswith("django-jobqueue:blocking"):
                     client.client_kill_filter(_id=one["id"])
             assert queue.enqueue_and_wait(f"job-{n}", n) == n
+
+
+@pytest.mark.parametrize(("serves_stale_data", "word"), [("yes", "read only"), ("no", "MASTERDOWN")])
+def test_a_worker_outlasts_a_server_that_is_a_replica_for_a_while(
+    make_server: Callable[..., Server],
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
+    serves_stale_data: str,
+    word: str,
+) -> None:
+    server = make_server("redis", config={"replica-serve-stale-data": serves_stale_data})
+    settings.JOBQUEUE = {"default": {"URL": server.url(), "CACHE": None, "BLOCK_TIMEOUT": 1}}
+    queue = queues["default"]
+    worker = Worker(queue, handler=lambda job: job.payload)
+    worker.start()
+    assert queue.enqueue_and_wait("before", 1) == 1
+    with server.client() as client:
+        client.replicaof("127.0.0.1", 1)  # nobody is there
+        wait_until(lambda: "trying again until it works" in caplog.text, 30, never)
+        with pytest.raises(StorageError, match=word):
+            queue.enqueue("refused")
+        client.replicaof("NO", "ONE")
+
+    wait_until(lambda: "the storage works again" in caplog.text, 30, never)
+    assert queue.enqueue_and_wait("after", 2) == 2
+    worker.stop()
+    queues.close()
