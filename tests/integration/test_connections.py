@@ -391,7 +391,7 @@ def test_a_worker_outlasts_a_server_that_is_a_replica_for_a_while(
     settings: Any,
     caplog: pytest.LogCaptureFixture,
     serves_stale_data: str,
-    word: str,
+    words: str,
 ) -> None:
     server = make_server("redis", config={"replica-serve-stale-data": serves_stale_data})
     settings.JOBQUEUE = {"default": {"URL": server.url(), "CACHE": None, "BLOCK_TIMEOUT": 1}}
