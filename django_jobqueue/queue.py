@@ -9,16 +9,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import cached_property
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack
 
 from django.core.signals import setting_changed
 from django.db import transaction
 from django.utils.module_loading import import_string
 
 from . import signals
-from .conf import QueueConfig, read_settings, seconds
+from .async_queue import AsyncCalls
+from .conf import QueueConfig, read_settings
 from .exceptions import (
     InvalidOption,
     JobFailedError,
@@ -28,39 +28,20 @@ from .exceptions import (
     UnknownQueue,
 )
 from .message import JobMessage, JobState, Status, validate_job_id
+from .options import Duration, EnqueueOptions, attempts, message_options, milliseconds, wait_seconds
 from .results import EnqueueResult, JobStatus, QueueStats, WorkerInfo
 from .serializers import Serializer
 from .storage.base import NewJob, Record, Storage, WorkerRecord
-from .waiting import Waiter, WaitingRoom
-
-Duration = int | float | timedelta
+from .waiting import WaitingRoom, is_over
 
 
-class MessageOptions(TypedDict, total=False):
-    """Options of one job; what is left out comes from the queue's settings.
-
-    ``max_attempts``: runs the job may have. ``result_ttl``: seconds that result or error are kept.
-    ``delay``: seconds until it may start.
-    """
-
-    max_attempts: int | None
-    result_ttl: Duration | None
-    delay: Duration | None
-
-
-class EnqueueOptions(MessageOptions, total=False):
-    """``MessageOptions``, and ``on_commit``: enqueue when the database transaction commits."""
-
-    on_commit: bool
-
-
-class Queue:
+class Queue(AsyncCalls):
     """One queue: enqueue, wait, look, cancel. Thread-safe; get it as ``queues[alias]``."""
 
     def __init__(self, config: QueueConfig) -> None:
         self.config = config
         self.storage: Storage = import_string(config.storage)(config)
-        self._waiting = WaitingRoom(self.storage)
+        self.waiting = WaitingRoom(self.storage)
 
     def __repr__(self) -> str:
         return f"<Queue {self.alias!r}>"
@@ -111,7 +92,7 @@ class Queue:
         Raises:
             The same as ``enqueue``.
         """
-        chosen = _message_options(options)
+        chosen = message_options(options)
         prepared = [self._prepare(job_id, payload, **chosen) for job_id, payload in jobs]
         if options.get("on_commit"):
             transaction.on_commit(lambda: self._accept(prepared))
@@ -144,20 +125,15 @@ class Queue:
             JobNotFoundError: it ended, but its result's TTL was over before it could be read.
             The same as ``enqueue``.
         """
-        if options.get("on_commit"):
-            raise InvalidOption(
-                "on_commit=True cannot be waited for: the job would start after the wait; enqueue first, "
-                "and wait(id) when the transaction has committed"
-            )
-        wait_s = _wait_seconds(timeout)
-        job = self._prepare(id, payload, **_message_options(options))
-        with self._waiting.expecting(id) as waiter:
+        job = self.prepare_awaited(id, payload, options)
+        wait_s = wait_seconds(timeout)
+        with self.waiting.expecting(id) as waiter:
             (accepted,) = self.storage.enqueue([job])
             if accepted.standing is None:
-                self._announce(job)
+                self.announce(job)
             elif accepted.standing.status.is_terminal:
-                return self._outcome(id, self.storage.lookup([id])[0])
-            return self._result(waiter, wait_s)
+                return self.outcome(id, self.storage.lookup([id])[0])
+            return self.outcome(id, waiter.record(wait_s))
 
     def wait(self, id: str, timeout: Duration | None = 30) -> Any:
         """Wait for the result of a job that is enqueued already.
@@ -174,13 +150,13 @@ class Queue:
             JobFailedError, JobCancelledError, JobTimeoutError, StorageError: as ``enqueue_and_wait``.
         """
         validate_job_id(id)
-        wait_s = _wait_seconds(timeout)
-        with self._waiting.expecting(id) as waiter:
+        wait_s = wait_seconds(timeout)
+        with self.waiting.expecting(id) as waiter:
             # It may have ended before the subscription stood.
             record = self.storage.lookup([id])[0]
-            if record is None or record.state.status.is_terminal:
-                return self._outcome(id, record)
-            return self._result(waiter, wait_s)
+            if not is_over(record):
+                record = waiter.record(wait_s)
+            return self.outcome(id, record)
 
     def cancel(self, id: str) -> str:
         """Cancel a job that has not started.
@@ -210,7 +186,7 @@ class Queue:
             ``updated``, ``not_found``, ``not_terminal``, or ``missing_payload`` when its result or
             error is gone already.
         """
-        ttl_ms = _milliseconds("ttl", ttl, above=0)
+        ttl_ms = milliseconds("ttl", ttl, above=0)
         return self.storage.update_ttl(validate_job_id(id), ttl_ms)
 
     # Looking
@@ -303,19 +279,29 @@ class Queue:
         delay: Duration | None = None,
     ) -> NewJob:
         validate_job_id(job_id)
-        attempts = self.config.max_attempts if max_attempts is None else max_attempts
-        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-            raise InvalidOption(f"max_attempts is {attempts!r}; it must be a whole number from 1 up")
         ttl = self.config.result_ttl if result_ttl is None else result_ttl
         message = JobMessage.encode(
             job_id,
             payload,
             self.dump(payload, f"the payload of job {job_id!r}"),
             created_at=int(time.time() * 1000),
-            max_attempts=attempts,
-            result_ttl_ms=_milliseconds("result_ttl", ttl, above=0),
+            max_attempts=attempts(self.config.max_attempts if max_attempts is None else max_attempts),
+            result_ttl_ms=milliseconds("result_ttl", ttl, above=0),
         )
-        return NewJob(message, 0 if delay is None else _milliseconds("delay", delay))
+        return NewJob(message, 0 if delay is None else milliseconds("delay", delay))
+
+    def prepare_awaited(self, job_id: str, payload: Any, options: EnqueueOptions) -> NewJob:
+        """The job of an enqueue that is waited for.
+
+        Raises:
+            The same as ``enqueue``.
+        """
+        if options.get("on_commit"):
+            raise InvalidOption(
+                "on_commit=True cannot be waited for: the job would start after the wait; enqueue first, "
+                "and wait(id) when the transaction has committed"
+            )
+        return self._prepare(job_id, payload, **message_options(options))
 
     def dump(self, value: Any, what: str) -> bytes:
         """A value as JSON bytes.
@@ -346,20 +332,18 @@ class Queue:
     def _enqueue_result(self, job: NewJob, standing: JobState | None, record: Record | None) -> EnqueueResult:
         job_id = job.message.id
         if standing is None:
-            self._announce(job)
+            self.announce(job)
             return EnqueueResult(job_id, "scheduled" if job.delay_ms else "queued")
         if record is not None and record.payload is not None and record.state.status is Status.COMPLETED:
             return EnqueueResult(job_id, "completed", standing.status, self.serializer.loads(record.payload))
         return EnqueueResult(job_id, "duplicate", standing.status)
 
-    def _announce(self, job: NewJob) -> None:
+    def announce(self, job: NewJob) -> None:
+        """Send ``job_enqueued``."""
         status = "scheduled" if job.delay_ms else "queued"
         signals.job_enqueued.send_robust(Queue, queue=self, job_id=job.message.id, status=status)
 
-    def _result(self, waiter: Waiter, timeout: float | None) -> Any:
-        return self._outcome(waiter.job_id, waiter.record(timeout))
-
-    def _outcome(self, job_id: str, record: Record | None) -> Any:
+    def outcome(self, job_id: str, record: Record | None) -> Any:
         """The result of a finished job, or its error raised."""
         if record is None:
             raise JobNotFoundError(job_id)
@@ -368,39 +352,6 @@ class Queue:
         if record.payload is None:
             raise JobNotFoundError(job_id)
         return self.serializer.loads(record.payload)
-
-
-def _message_options(options: EnqueueOptions) -> MessageOptions:
-    """The options that concern the message.
-
-    Raises:
-        InvalidOption: there is one that does not exist.
-    """
-    for name in options:
-        if name not in _OPTION_NAMES:
-            near = difflib.get_close_matches(name, _OPTION_NAMES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(_OPTION_NAMES))}"
-            raise InvalidOption(f"there is no option {name!r}; {hint}")
-    return cast("MessageOptions", {name: value for name, value in options.items() if name != "on_commit"})
-
-
-_OPTION_NAMES = EnqueueOptions.__optional_keys__
-
-
-def _wait_seconds(timeout: Duration | None) -> float | None:
-    return None if timeout is None else _milliseconds("timeout", timeout) / 1000
-
-
-def _milliseconds(name: str, value: Duration, above: float | None = None) -> int:
-    try:
-        number = seconds(value)
-    except ValueError as rule:
-        raise InvalidOption(f"{name} is {value!r}; it must be {rule}") from None
-    if above is not None and number <= above:
-        raise InvalidOption(f"{name} is {value!r}; it must be above {above:g} seconds")
-    if number < 0:
-        raise InvalidOption(f"{name} is {value!r}; it must not be negative")
-    return max(1, round(number * 1000)) if number else 0
 
 
 def _attempts(record: Record) -> int | None:

@@ -15,7 +15,8 @@ from django.utils.module_loading import autodiscover_modules
 from .conf import DEFAULT_ALIAS
 from .conf import seconds as duration_seconds
 from .exceptions import InvalidOption, UnknownJob
-from .queue import Duration, EnqueueOptions, Queue, new_job_id, queues
+from .options import Duration, EnqueueOptions, check_names
+from .queue import Queue, new_job_id, queues
 from .results import EnqueueResult
 
 P = ParamSpec("P")
@@ -89,6 +90,14 @@ class Job(Generic[P, R]):
         """Enqueue a call, wait for its end and return its result; see ``Queue.enqueue_and_wait``."""
         return BoundJob(self, {}).enqueue_and_wait(*args, **kwargs)
 
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> EnqueueResult:
+        """As ``enqueue``, from a coroutine."""
+        return await BoundJob(self, {}).aenqueue(*args, **kwargs)
+
+    async def aenqueue_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As ``enqueue_and_wait``, from a coroutine; no thread is held while it waits."""
+        return await BoundJob(self, {}).aenqueue_and_wait(*args, **kwargs)
+
     def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The payload of a call.
 
@@ -135,6 +144,17 @@ class BoundJob(Generic[P, R]):
         payload = self.job.payload(args, kwargs)
         return cast("R", queue.enqueue_and_wait(job_id, payload, timeout=timeout, **options))
 
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> EnqueueResult:
+        """As ``enqueue``, from a coroutine."""
+        job_id, queue, options, _ = self._target()
+        return await queue.aenqueue(job_id, self.job.payload(args, kwargs), **options)
+
+    async def aenqueue_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As ``enqueue_and_wait``, from a coroutine; no thread is held while it waits."""
+        job_id, queue, options, timeout = self._target()
+        payload = self.job.payload(args, kwargs)
+        return cast("R", await queue.aenqueue_and_wait(job_id, payload, timeout=timeout, **options))
+
     def _target(self) -> tuple[str, Queue, EnqueueOptions, Duration | None]:
         given: dict[str, Any] = {
             "max_attempts": self.job.max_attempts,
@@ -152,15 +172,8 @@ class BoundJob(Generic[P, R]):
         )
 
 
-_USING = frozenset(UsingOptions.__required_keys__ | UsingOptions.__optional_keys__)
-
-
 def _checked(options: Any) -> UsingOptions:
-    for name in options:
-        if name not in _USING:
-            near = difflib.get_close_matches(name, _USING, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(_USING))}"
-            raise InvalidOption(f"using() has no option {name!r}; {hint}")
+    check_names(options, UsingOptions.__optional_keys__, "using")
     return cast("UsingOptions", options)
 
 

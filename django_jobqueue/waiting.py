@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from .exceptions import JobCancelledError, JobTimeoutError, StorageError
 from .storage.base import Record, Storage
+from .threads import in_thread, start_in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -17,26 +21,66 @@ logger = logging.getLogger(__name__)
 RECHECK_DELAY = 0.5
 
 
-class Waiter:
-    """One caller's wait for one job. Owned by that caller; others only call ``notify`` and ``deliver``."""
+class News:
+    """What a waiter has heard of its job so far. Guarded by the waiter that owns it."""
 
-    def __init__(self, job_id: str, lookup: Callable[[], Record | None]) -> None:
+    def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        self._lookup = lookup
-        self._woken = threading.Event()
-        self._cancelled = False
-        self._delivered: list[Record | None] = []
+        self._is_cancelled = False
+        self._records: list[Record | None] = []
 
+    def note(self, event: str) -> bool:
+        """Note a notification; whether the waiter should look up."""
+        if event == "cancelled":
+            self._is_cancelled = True
+        return event in ("completed", "failed", "cancelled")
+
+    def note_record(self, record: Record | None) -> None:
+        """Note what somebody has looked up for this waiter."""
+        self._records.append(record)
+
+    def take(self) -> tuple[bool, Record | None]:
+        """Whether a record was noted, and the record.
+
+        Raises:
+            JobCancelledError: the job was cancelled.
+        """
+        if self._is_cancelled:
+            raise JobCancelledError(self.job_id)
+        return (True, self._records.pop()) if self._records else (False, None)
+
+
+def is_over(record: Record | None) -> bool:
+    """Whether there is nothing more to wait for: the job has ended, or is not known any more."""
+    return record is None or record.state.status.is_terminal
+
+
+class Waiter(ABC):
+    """One caller's wait for one job. ``notify`` and ``deliver`` are called from other threads."""
+
+    @abstractmethod
     def notify(self, event: str) -> None:
         """A notification of the job has come."""
-        if event == "cancelled":
-            self._cancelled = True
-        if event in ("completed", "failed", "cancelled"):
+
+    @abstractmethod
+    def deliver(self, record: Record | None) -> None:
+        """Somebody has looked the job up for this waiter."""
+
+
+class ThreadWaiter(Waiter):
+    """A waiter that blocks its thread."""
+
+    def __init__(self, job_id: str, lookup: Callable[[], Record | None]) -> None:
+        self._news = News(job_id)
+        self._lookup = lookup
+        self._woken = threading.Event()
+
+    def notify(self, event: str) -> None:
+        if self._news.note(event):
             self._woken.set()
 
     def deliver(self, record: Record | None) -> None:
-        """Somebody has looked the job up for this waiter."""
-        self._delivered.append(record)
+        self._news.note_record(record)
         self._woken.set()
 
     def record(self, timeout: float | None) -> Record | None:
@@ -58,14 +102,56 @@ class Waiter:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             in_time = self._woken.wait(left)
             self._woken.clear()
-            if self._cancelled:
-                raise JobCancelledError(self.job_id)
-            # At the end of the time a last look, in case that the notification was lost.
-            record = self._delivered.pop() if self._delivered else self._lookup()
-            if record is None or record.state.status.is_terminal:
+            is_known, record = self._news.take()
+            if not is_known:
+                # At the end of the time a last look, in case that the notification was lost.
+                record = self._lookup()
+            if is_over(record):
                 return record
             if not in_time:
-                raise JobTimeoutError(self.job_id, timeout or 0.0)
+                raise JobTimeoutError(self._news.job_id, timeout or 0.0)
+
+
+class TaskWaiter(Waiter):
+    """A waiter that suspends its task and holds no thread. Made in the task's event loop."""
+
+    def __init__(self, job_id: str, lookup: Callable[[], Awaitable[Record | None]]) -> None:
+        self._news = News(job_id)
+        self._lookup = lookup
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+
+    def notify(self, event: str) -> None:
+        if self._news.note(event):
+            self._wake()
+
+    def deliver(self, record: Record | None) -> None:
+        self._news.note_record(record)
+        self._wake()
+
+    def _wake(self) -> None:
+        # A loop that was closed has no tasks left that could wait.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def record(self, timeout: float | None) -> Record | None:
+        """As ``ThreadWaiter.record``."""
+        deadline = None if timeout is None else self._loop.time() + timeout
+        while True:
+            in_time = True
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._woken.wait()
+            except TimeoutError:
+                in_time = False
+            self._woken.clear()
+            is_known, record = self._news.take()
+            if not is_known:
+                record = await self._lookup()
+            if is_over(record):
+                return record
+            if not in_time:
+                raise JobTimeoutError(self._news.job_id, timeout or 0.0)
 
 
 class WaitingRoom:
@@ -78,21 +164,47 @@ class WaitingRoom:
         self._rechecking = False
 
     @contextmanager
-    def expecting(self, job_id: str) -> Iterator[Waiter]:
+    def expecting(self, job_id: str) -> Iterator[ThreadWaiter]:
         """A waiter that from now on hears of the job.
 
         Raises:
             StorageError: the subscription could not be made.
         """
-        waiter = Waiter(job_id, lambda: self._storage.lookup([job_id])[0])
-        with self._lock:
-            self._waiters.setdefault(job_id, []).append(waiter)
-        try:
+        waiter = ThreadWaiter(job_id, lambda: self._storage.lookup([job_id])[0])
+        with self._listed(job_id, waiter):
             end = self._storage.listen_job(job_id, waiter.notify, self._resynced)
             try:
                 yield waiter
             finally:
                 end()
+
+    @asynccontextmanager
+    async def aexpecting(self, job_id: str) -> AsyncIterator[TaskWaiter]:
+        """As ``expecting``, for a task. A task that is cancelled on the way leaves nothing behind."""
+
+        async def lookup() -> Record | None:
+            return (await in_thread(self._storage.lookup, [job_id]))[0]
+
+        waiter = TaskWaiter(job_id, lookup)
+        with self._listed(job_id, waiter):
+            listening = start_in_thread(self._storage.listen_job, job_id, waiter.notify, self._resynced)
+            try:
+                end = await asyncio.shield(listening)
+            except asyncio.CancelledError:
+                # The subscription may come to stand after this task is gone.
+                listening.add_done_callback(_end_of)
+                raise
+            try:
+                yield waiter
+            finally:
+                end()
+
+    @contextmanager
+    def _listed(self, job_id: str, waiter: Waiter) -> Iterator[None]:
+        with self._lock:
+            self._waiters.setdefault(job_id, []).append(waiter)
+        try:
+            yield
         finally:
             with self._lock:
                 self._waiters[job_id].remove(waiter)
@@ -124,7 +236,12 @@ class WaitingRoom:
             with self._lock:
                 self._rechecking = False
                 for job_id, record in zip(ids, records, strict=True):
-                    if record is None or record.state.status.is_terminal:
+                    if is_over(record):
                         for waiter in self._waiters.get(job_id, ()):
                             waiter.deliver(record)
             return
+
+
+def _end_of(listening: asyncio.Future[Callable[[], None]]) -> None:
+    if not listening.cancelled() and listening.exception() is None:
+        listening.result()()
