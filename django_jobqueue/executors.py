@@ -12,16 +12,19 @@ from django.db import connections
 
 from .exceptions import StorageError
 from .leases import Leases
+from .loop import JobLoop
 from .outage import Outage
 from .queue import Queue
 from .runner import Finished, JobRunner, Lease
 from .storage.base import Claim
+from .threads import in_thread
 
 logger = logging.getLogger(__name__)
 
 
 class Executors:
-    """Runs leases in ``concurrency`` threads; each takes the next from the inbox.
+    """Runs leases: ``async def`` jobs on an event loop, others in ``concurrency`` threads, each of which
+    takes the next from the inbox. The fetcher claims no more than ``concurrency`` of both together.
 
     An executor stores what it finished only while the fetcher waits for new jobs. Otherwise the
     fetcher stores it, together with what others finished and with its next claim.
@@ -47,6 +50,7 @@ class Executors:
         self._outage = outage
         self._on_error = on_error
         self._inbox: SimpleQueue[Lease | None] = SimpleQueue()
+        self._loop = JobLoop(self._run_on_loop, on_error)
         self._threads = [
             threading.Thread(target=self._run, name=f"jobqueue-executor-{n}", daemon=True) for n in range(concurrency)
         ]
@@ -57,8 +61,11 @@ class Executors:
             thread.start()
 
     def put(self, lease: Lease) -> None:
-        """Run a job as soon as a thread is free."""
-        self._inbox.put(lease)
+        """Run a job: on the event loop, or as soon as a thread is free."""
+        if self._runner.is_async(lease):
+            self._loop.put(lease)
+        else:
+            self._inbox.put(lease)
 
     def take_back(self) -> list[Lease]:
         """The jobs that no thread has begun; they will not be run."""
@@ -70,8 +77,13 @@ class Executors:
                 waiting.append(lease)
         return waiting
 
+    def cancel_given_back(self) -> None:
+        """End the runs of jobs that were given back, where that can be done: on the event loop."""
+        self._loop.cancel_given_back()
+
     def stop(self) -> None:
         """Let each thread end after its job. A thread whose job never ends ends with the process."""
+        self._loop.stop()
         for _ in self._threads:
             self._inbox.put(None)
 
@@ -103,6 +115,10 @@ class Executors:
             self._on_error(error)
         finally:
             connections.close_all()
+
+    async def _run_on_loop(self, lease: Lease) -> None:
+        if not lease.given_back and self._leases.finish(await self._runner.arun(lease)):
+            await in_thread(self._flush)
 
     def _flush(self) -> None:
         """Store finished jobs while the fetcher waits, until there are none."""

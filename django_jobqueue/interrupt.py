@@ -12,6 +12,11 @@ from types import TracebackType
 from .exceptions import JobTimeout
 
 
+def timeout_message(job_id: str, seconds: float) -> str:
+    """What ``JobTimeout`` says."""
+    return f"job {job_id!r} ran longer than its timeout of {seconds:g} s; raise the timeout or split the job"
+
+
 class Interrupter:
     """The thread that watches the deadlines of running jobs. ``_heap`` is guarded by ``_condition``.
 
@@ -58,7 +63,7 @@ class TimeLimit:
         self._lock = threading.Lock()
         self._active = False
         # The exception is raised from its class alone, so the class carries the message.
-        message = f"job {job_id!r} ran longer than its timeout of {seconds:g} s; raise the timeout or split the job"
+        message = timeout_message(job_id, seconds)
         self._exception = type(
             JobTimeout.__name__,
             (JobTimeout,),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import sync_to_async
 from django.db import close_old_connections, reset_queries
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
@@ -21,12 +22,13 @@ from . import signals
 from .backoff import retry_delay
 from .conf import seconds
 from .context import JobContext
-from .exceptions import MaxRetriesError, UnknownJob
-from .interrupt import Interrupter
+from .exceptions import JobTimeout, MaxRetriesError, UnknownJob
+from .interrupt import Interrupter, timeout_message
 from .message import JobMessage
 from .queue import Queue
 from .registry import Job, registry
 from .storage.base import Complete, Fail, Outcome, Retry
+from .threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ UNKNOWN_JOB_BACKOFF = 1.0
 Handler = Callable[[JobContext], Any]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
     """A job in a worker's hands. The message in the processing list is the lease itself."""
 
@@ -88,8 +90,28 @@ class Finished:
     news: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Run:
+    """A run under way."""
+
+    lease: Lease
+    started_at: int
+    begun: float
+    job: Job[..., Any] | None = None
+
+    @property
+    def duration(self) -> float:
+        """Seconds since it began."""
+        return time.perf_counter() - self.begun
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that it may take."""
+        return self.job.timeout if self.job is not None else None
+
+
 class JobRunner:
-    """Runs the jobs of one worker, in whichever thread calls ``run``."""
+    """Runs the jobs of one worker: in whichever thread calls ``run``, or in the loop of ``arun``."""
 
     def __init__(self, queue: Queue, handler: Handler | None) -> None:
         config = queue.config
@@ -100,81 +122,119 @@ class JobRunner:
         )
         self._interrupter = Interrupter()
 
+    def is_async(self, lease: Lease) -> bool:
+        """Whether the job is an ``async def`` and belongs on an event loop."""
+        func: object = self._handler
+        if func is None:
+            body = lease.context.payload
+            name = body.get("job") if isinstance(body, dict) else None
+            func = registry[name].func if isinstance(name, str) and name in registry else None
+        return inspect.iscoroutinefunction(func)
+
     def run(self, lease: Lease) -> Finished:
         """Run a job to its end. Never raises: whatever happens becomes an outcome."""
-        context = lease.context
-        signals.job_started.send_robust(Queue, queue=self._queue, job_id=context.id, context=context)
-        begun, started_at = time.perf_counter(), _now_ms()
-        job: Job[..., Any] | None = None
+        run = self._begin(lease)
         try:
             try:
-                # As Django does around a request: a connection that the server closed, or that a
-                # failed job left broken, must not meet the next job.
-                reset_queries()
-                close_old_connections()
-                call, job = self._callable(context)
-                limit = job.timeout if job is not None else None
-                with self._interrupter.limit(context.id, limit) if limit else nullcontext():
+                _refresh_connections()
+                call = self._resolve(run)
+                with self._interrupter.limit(lease.message.id, run.timeout) if run.timeout else nullcontext():
                     result = call()
             finally:
                 close_old_connections()
-            execution = self._execution(context, lease.message, started_at, time.perf_counter() - begun)
-            execution.result = result
-            execution = self._hook(execution)
-            data = self._queue.dump(execution.result, f"the result of job {context.id!r}")
+            return self._completed(run, result)
         # SystemExit and the like from a job's code must end the attempt, not this thread.
         except BaseException as error:
-            return self._failed(lease, error, job, started_at, time.perf_counter() - begun)
-        outcome = Complete(lease.message, data, _ttl_ms(execution.ttl))
-        return Finished(lease, outcome, signals.job_completed, {"result": execution.result})
+            return self._failed(run, error)
 
-    def _callable(self, context: JobContext) -> tuple[Callable[[], Any], Job[..., Any] | None]:
+    async def arun(self, lease: Lease) -> Finished:
+        """Run an ``async def`` job to its end, as ``run`` does.
+
+        What may block (receivers of signals, hooks, the database) happens in threads.
+        """
+        run = await in_thread(self._begin, lease)
+        try:
+            try:
+                await sync_to_async(_refresh_connections)()
+                call = self._resolve(run)
+                async with _time_limit(lease.message.id, run.timeout):
+                    result = await call()
+            finally:
+                await sync_to_async(close_old_connections)()
+            return await in_thread(self._completed, run, result)
+        except BaseException as error:
+            return await in_thread(self._failed, run, error)
+
+    def _begin(self, lease: Lease) -> Run:
+        context = lease.context
+        signals.job_started.send_robust(Queue, queue=self._queue, job_id=context.id, context=context)
+        return Run(lease, _now_ms(), time.perf_counter())
+
+    def _resolve(self, run: Run) -> Callable[[], Any]:
+        """What to call for a job.
+
+        Raises:
+            UnknownJob: nothing is registered for it.
+            TypeError: its arguments are not a list and an object.
+        """
+        context = run.lease.context
         if self._handler is not None:
-            return partial(_call, self._handler, context), None
+            return partial(self._handler, context)
         body = context.payload
         if not isinstance(body, dict) or not isinstance(body.get("job"), str):
             raise UnknownJob(
                 f"the payload of job {context.id!r} names no job, as it does when another library enqueued "
                 "it; set HANDLER for this queue, or pass Worker(handler=...)"
             )
-        job = registry[body["job"]]
+        run.job = job = registry[body["job"]]
         args, kwargs = body.get("args", []), body.get("kwargs", {})
         if not isinstance(args, list) or not isinstance(kwargs, dict):
             raise TypeError(f"the payload of job {context.id!r} must have a list 'args' and an object 'kwargs'")
         leading = (context,) if job.takes_context else ()
-        return partial(_call, job.func, *leading, *args, **kwargs), job
+        return partial(job.func, *leading, *args, **kwargs)
 
-    def _failed(
-        self, lease: Lease, error: BaseException, job: Job[..., Any] | None, started_at: int, duration: float
-    ) -> Finished:
-        message, config = lease.message, self._queue.config
-        attempts = message.attempts + 1
-        extra = {"job_id": message.id, "queue": self._queue.alias}
-        if attempts < message.max_attempts:
-            base = config.retry_backoff if job is None or job.retry_backoff is None else job.retry_backoff
-            if isinstance(error, UnknownJob):
-                base = max(base, UNKNOWN_JOB_BACKOFF)
-            delay = retry_delay(attempts, base, config.retry_backoff_max)
-            logger.warning(
-                "job %s failed in attempt %d of %d, next try in %.1f s: %s",
-                message.id, attempts, message.max_attempts, delay, describe(error)["message"], extra=extra,
-            )  # fmt: skip
-            outcome = Retry(message, message.with_attempts(attempts), round(delay * 1000))
-            news = {"exception": error, "attempts": attempts, "delay": delay}
-            return Finished(lease, outcome, signals.job_failing, news)
+    def _completed(self, run: Run, result: Any) -> Finished:
+        execution = self._execution(run)
+        execution.result = result
+        execution = self._hook(execution)
+        message = run.lease.message
+        data = self._queue.dump(execution.result, f"the result of job {message.id!r}")
+        outcome = Complete(message, data, _ttl_ms(execution.ttl))
+        return Finished(run.lease, outcome, signals.job_completed, {"result": execution.result})
 
-        execution = self._execution(lease.context, message, started_at, duration)
+    def _failed(self, run: Run, error: BaseException) -> Finished:
+        message = run.lease.message
+        if message.attempts + 1 < message.max_attempts:
+            return self._retried(run, error)
+        attempts, extra = message.attempts + 1, {"job_id": message.id, "queue": self._queue.alias}
+        execution = self._execution(run)
         execution.status, execution.error = "failed", error
         execution = self._hook(execution)
         error = error if execution.error is None else execution.error
         logger.error("job %s failed for good after %d attempts", message.id, attempts, exc_info=error, extra=extra)
         data = self._queue.serializer.dumps(describe(error))
-        outcome_failed = Fail(message, data, _ttl_ms(execution.ttl))
+        outcome = Fail(message, data, _ttl_ms(execution.ttl))
         news = {"exception": MaxRetriesError(message.id, attempts, error)}
-        return Finished(lease, outcome_failed, signals.job_failed, news)
+        return Finished(run.lease, outcome, signals.job_failed, news)
 
-    def _execution(self, context: JobContext, message: JobMessage, started_at: int, duration: float) -> Execution:
-        ttl_ms = message.result_ttl_ms
+    def _retried(self, run: Run, error: BaseException) -> Finished:
+        message, config, job = run.lease.message, self._queue.config, run.job
+        attempts = message.attempts + 1
+        base = config.retry_backoff if job is None or job.retry_backoff is None else job.retry_backoff
+        if isinstance(error, UnknownJob):
+            base = max(base, UNKNOWN_JOB_BACKOFF)
+        delay = retry_delay(attempts, base, config.retry_backoff_max)
+        logger.warning(
+            "job %s failed in attempt %d of %d, next try in %.1f s: %s",
+            message.id, attempts, message.max_attempts, delay, describe(error)["message"],
+            extra={"job_id": message.id, "queue": self._queue.alias},
+        )  # fmt: skip
+        outcome = Retry(message, message.with_attempts(attempts), round(delay * 1000))
+        news = {"exception": error, "attempts": attempts, "delay": delay}
+        return Finished(run.lease, outcome, signals.job_failing, news)
+
+    def _execution(self, run: Run) -> Execution:
+        context, ttl_ms = run.lease.context, run.lease.message.result_ttl_ms
         return Execution(
             id=context.id,
             payload=context.payload,
@@ -186,9 +246,9 @@ class JobRunner:
             result=None,
             error=None,
             ttl=self._queue.config.result_ttl if ttl_ms is None else ttl_ms / 1000,
-            started_at=started_at,
+            started_at=run.started_at,
             finished_at=_now_ms(),
-            duration=duration,
+            duration=run.duration,
         )
 
     def _hook(self, execution: Execution) -> Execution:
@@ -211,10 +271,22 @@ class JobRunner:
         return execution
 
 
-def _call(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    if inspect.iscoroutinefunction(func):
-        return async_to_sync(func)(*args, **kwargs)
-    return func(*args, **kwargs)
+def _refresh_connections() -> None:
+    """As Django does around a request: a connection that the server closed, or that a failed job left
+    broken, must not meet the next job."""
+    reset_queries()
+    close_old_connections()
+
+
+@asynccontextmanager
+async def _time_limit(job_id: str, seconds: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise  # the job's own
+        raise JobTimeout(timeout_message(job_id, seconds or 0.0)) from error
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -17,17 +18,13 @@ MAX_THREADS = 8
 _pool: ThreadPoolExecutor | None = None
 
 
-def start_in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-    """Start a call in a thread; returns a future of the running event loop."""
+async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Make a call in a thread and wait for it. When the waiting task is cancelled, a call that has
+    begun goes on."""
     global _pool
     if _pool is None:
         _pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="jobqueue-io")
-    return asyncio.get_running_loop().run_in_executor(_pool, lambda: call(*args, **kwargs))
-
-
-async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Make a call in a thread and wait for it. When the waiting task is cancelled, the call goes on."""
-    return await start_in_thread(call, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_pool, partial(call, *args, **kwargs))
 
 
 def _forget_pool() -> None:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from .exceptions import JobCancelledError, JobTimeoutError, StorageError
 from .storage.base import Record, Storage
-from .threads import in_thread, start_in_thread
+from .threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -186,18 +186,15 @@ class WaitingRoom:
             return (await in_thread(self._storage.lookup, [job_id]))[0]
 
         waiter = TaskWaiter(job_id, lookup)
+        subscription = _Subscription()
         with self._listed(job_id, waiter):
-            listening = start_in_thread(self._storage.listen_job, job_id, waiter.notify, self._resynced)
             try:
-                end = await asyncio.shield(listening)
-            except asyncio.CancelledError:
-                # The subscription may come to stand after this task is gone.
-                listening.add_done_callback(_end_of)
-                raise
-            try:
+                await in_thread(
+                    subscription.open, lambda: self._storage.listen_job(job_id, waiter.notify, self._resynced)
+                )
                 yield waiter
             finally:
-                end()
+                subscription.close()
 
     @contextmanager
     def _listed(self, job_id: str, waiter: Waiter) -> Iterator[None]:
@@ -242,6 +239,27 @@ class WaitingRoom:
             return
 
 
-def _end_of(listening: asyncio.Future[Callable[[], None]]) -> None:
-    if not listening.cancelled() and listening.exception() is None:
-        listening.result()()
+class _Subscription:
+    """A subscription that is made in a thread while the task that wants it may go away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._end: Callable[[], None] | None = None
+        self._is_closed = False
+
+    def open(self, listen: Callable[[], Callable[[], None]]) -> None:
+        """Subscribe; when nobody wants it any more by then, end it at once."""
+        end = listen()
+        with self._lock:
+            if not self._is_closed:
+                self._end = end
+                return
+        end()
+
+    def close(self) -> None:
+        """End it, now or as soon as it stands."""
+        with self._lock:
+            self._is_closed = True
+            end, self._end = self._end, None
+        if end is not None:
+            end()

@@ -388,6 +388,7 @@ class Worker:
     def _give_back(self) -> None:
         """Put all that is left back at the head, with what the server moved to us unnoticed."""
         leases = self._leases.give_back_all()
+        self._executors.cancel_given_back()
         if leases:
             logger.warning(
                 "worker %s gives back %d jobs that did not finish in time: %s",
