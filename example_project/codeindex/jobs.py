@@ -35,6 +35,20 @@ def index_file(path: str) -> dict[str, object]:
     return {"module": name, "definitions": len(definitions), "problem": problem}
 
 
+@job(max_attempts=1, result_ttl=60)
+def outline(path: str) -> list[dict[str, object]]:
+    """What one source file defines, for a page that waits for it.
+
+    Args:
+        path: one of ``sources.library_files()``.
+
+    Returns:
+        For each definition its kind, qualified name and line.
+    """
+    definitions = parsing.parse(sources.read_source(path), sources.module_name(path))
+    return [{"kind": one.kind, "name": one.qualified_name, "line": one.line} for one in definitions]
+
+
 def _replace(path: str, name: str, definitions: list[parsing.Definition], problem: str) -> None:
     module = Module(path=path, name=name, problem=problem)
     rows = [

@@ -7,5 +7,6 @@ from . import views
 app_name = "codeindex"
 urlpatterns = [
     path("", views.search, name="search"),
+    path("outline/", views.outline, name="outline"),
     path("unparsed/", views.unparsed, name="unparsed"),
 ]

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from django_jobqueue import queues
-from django_jobqueue.exceptions import StorageError
+from django_jobqueue.exceptions import InvalidJobId, JobFailedError, JobTimeoutError, StorageError
 
+from . import jobs
 from .excerpts import Part, excerpt, highlight
 from .models import Definition, Kind, Module
 from .search import MAX_QUERY_LENGTH, Search
@@ -78,6 +79,22 @@ def unparsed(request: HttpRequest) -> HttpResponse:
     """The files that are no Python this interpreter can read, and why."""
     context = {"modules": Module.objects.exclude(problem=""), **_activity()}
     return render(request, "codeindex/unparsed.html", context)
+
+
+@require_safe
+async def outline(request: HttpRequest) -> HttpResponse:
+    """What one file defines, as JSON: the work is a job, and this view waits for its result.
+
+    The id names the file, so visitors who ask for the same one at the same time share one job.
+    """
+    path = request.GET.get("path", "")
+    try:
+        job = jobs.outline.using(id=f"outline:{path}", wait_timeout=30)
+        return JsonResponse({"path": path, "definitions": await job.aenqueue_and_wait(path)})
+    except (JobFailedError, InvalidJobId) as error:
+        return JsonResponse({"problem": str(error)}, status=404)
+    except (JobTimeoutError, StorageError):
+        return JsonResponse({"problem": "no worker answered in time; try again"}, status=503)
 
 
 def _kind_choices(wanted: Search, counts: dict[Kind, int]) -> list[KindChoice]:
