@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -34,6 +34,9 @@ from .keys import Keys
 from .scripts import Call, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport, all_or_error
+
+#: Most bytes of messages in one pipeline; the server buffers all of it.
+BATCH_BYTES = 8 * 1024 * 1024
 
 #: What complete, fail and retry reply: done now, or found done although the lease is gone.
 APPLIED, FOUND_APPLIED = 1, 2
@@ -89,7 +92,7 @@ class RedisStorage(Storage):
         accepted: list[Accepted | None] = [None] * len(jobs)
         waiting = dict(enumerate(jobs))
         while waiting:
-            part = dict(islice(waiting.items(), BATCH))
+            part = _first_part(waiting)
             replies = self._enqueue(list(part.values()))
             for (i, job), reply in zip(part.items(), replies, strict=True):
                 if reply == b"clash":
@@ -476,6 +479,17 @@ class RedisStorage(Storage):
             subscriber.close()
         if blocking is not None:
             blocking.close()
+
+
+def _first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
+    """The first of these jobs, few and small enough for one round trip; at least one."""
+    part, size = {}, 0
+    for i, job in islice(jobs.items(), BATCH):
+        size += len(job.message.raw)
+        if part and size > BATCH_BYTES:
+            break
+        part[i] = job
+    return part
 
 
 def _record(entry: Sequence[Any]) -> Record | None:

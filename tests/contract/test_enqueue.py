@@ -30,6 +30,12 @@ def test_a_thousand_jobs_are_enqueued_in_order(storage: Storage) -> None:
     assert [one.id for one in claim(storage, limit=1100)] == [f"job-{n}" for n in range(1100)]
 
 
+def test_large_jobs_are_enqueued_in_order(storage: Storage) -> None:
+    enqueue(storage, *(message(f"job-{n}", "x" * 3_000_000) for n in range(7)))
+
+    assert [one.id for one in claim(storage)] == [f"job-{n}" for n in range(7)]
+
+
 def test_one_id_is_one_job_within_a_batch(storage: Storage) -> None:
     assert enqueue(storage, message("a"), message("a")) == [None, "queued"]
     assert storage.counts().queued == 1
