@@ -483,7 +483,7 @@ class RedisStorage(Storage):
 
 def _first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
     """The first of these jobs, few and small enough for one round trip; at least one."""
-    part, size = {}, 0
+    size, part = 0, dict[int, NewJob]()
     for i, job in islice(jobs.items(), BATCH):
         size += len(job.message.raw)
         if part and size > BATCH_BYTES:
