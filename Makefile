@@ -9,11 +9,12 @@ ARGS ?=
 bin := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint format clean FORCE
+.PHONY: help test demo docs lint format clean FORCE
 
 help:
 	@echo "make test    run the tests against real Redis and Valkey servers"
 	@echo "make demo    run the example project's demo with an embedded server"
+	@echo "make docs    build the documentation, warnings are errors"
 	@echo "make lint    check style (ruff) and types (mypy)"
 	@echo "make format  rewrite the code in the project's style"
 	@echo "make clean   remove the virtual environment and everything built"
@@ -31,6 +32,10 @@ lint: $(VENV)/.installed-dev
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
+
+docs: $(VENV)/.installed-docs
+	$(bin)/sphinx-build -q -W --keep-going -b html docs build/docs
+	@echo "The pages are in build/docs/index.html"
 
 format: $(VENV)/.installed-dev
 	$(bin)/ruff check --fix-only .

@@ -54,25 +54,25 @@ class AsyncCalls:
         **options: Unpack[EnqueueOptions],
     ) -> Any:
         """See ``Queue.enqueue_and_wait``."""
-        job = self._queue.prepare_awaited(id, payload, options)
+        job = self._queue._prepare_awaited(id, payload, options)
         wait_s = wait_seconds(timeout)
-        async with self._queue.waiting.aexpecting(id) as waiter:
+        async with self._queue._waiting.aexpecting(id) as waiter:
             (accepted,) = await in_thread(self._queue.storage.enqueue, [job])
             if accepted.standing is None:
-                self._queue.announce(job)
+                self._queue._announce(job)
             elif accepted.standing.status.is_terminal:
-                return self._queue.outcome(id, (await in_thread(self._queue.storage.lookup, [id]))[0])
-            return self._queue.outcome(id, await waiter.record(wait_s))
+                return self._queue._outcome(id, (await in_thread(self._queue.storage.lookup, [id]))[0])
+            return self._queue._outcome(id, await waiter.record(wait_s))
 
     async def await_result(self, id: str, timeout: Duration | None = 30) -> Any:
         """See ``Queue.wait``; ``await`` is a word of the language, so its twin has another name."""
         validate_job_id(id)
         wait_s = wait_seconds(timeout)
-        async with self._queue.waiting.aexpecting(id) as waiter:
+        async with self._queue._waiting.aexpecting(id) as waiter:
             record = (await in_thread(self._queue.storage.lookup, [id]))[0]
             if not is_over(record):
                 record = await waiter.record(wait_s)
-            return self._queue.outcome(id, record)
+            return self._queue._outcome(id, record)
 
     async def acancel(self, id: str) -> str:
         """See ``Queue.cancel``."""

@@ -41,7 +41,7 @@ class Queue(AsyncCalls):
     def __init__(self, config: QueueConfig) -> None:
         self.config = config
         self.storage: Storage = import_string(config.storage)(config)
-        self.waiting = WaitingRoom(self.storage)
+        self._waiting = WaitingRoom(self.storage)
 
     def __repr__(self) -> str:
         return f"<Queue {self.alias!r}>"
@@ -125,15 +125,15 @@ class Queue(AsyncCalls):
             JobNotFoundError: it ended, but its result's TTL was over before it could be read.
             The same as ``enqueue``.
         """
-        job = self.prepare_awaited(id, payload, options)
+        job = self._prepare_awaited(id, payload, options)
         wait_s = wait_seconds(timeout)
-        with self.waiting.expecting(id) as waiter:
+        with self._waiting.expecting(id) as waiter:
             (accepted,) = self.storage.enqueue([job])
             if accepted.standing is None:
-                self.announce(job)
+                self._announce(job)
             elif accepted.standing.status.is_terminal:
-                return self.outcome(id, self.storage.lookup([id])[0])
-            return self.outcome(id, waiter.record(wait_s))
+                return self._outcome(id, self.storage.lookup([id])[0])
+            return self._outcome(id, waiter.record(wait_s))
 
     def wait(self, id: str, timeout: Duration | None = 30) -> Any:
         """Wait for the result of a job that is enqueued already.
@@ -151,12 +151,12 @@ class Queue(AsyncCalls):
         """
         validate_job_id(id)
         wait_s = wait_seconds(timeout)
-        with self.waiting.expecting(id) as waiter:
+        with self._waiting.expecting(id) as waiter:
             # It may have ended before the subscription stood.
             record = self.storage.lookup([id])[0]
             if not is_over(record):
                 record = waiter.record(wait_s)
-            return self.outcome(id, record)
+            return self._outcome(id, record)
 
     def cancel(self, id: str) -> str:
         """Cancel a job that has not started.
@@ -290,7 +290,7 @@ class Queue(AsyncCalls):
         )
         return NewJob(message, 0 if delay is None else milliseconds("delay", delay))
 
-    def prepare_awaited(self, job_id: str, payload: Any, options: EnqueueOptions) -> NewJob:
+    def _prepare_awaited(self, job_id: str, payload: Any, options: EnqueueOptions) -> NewJob:
         """The job of an enqueue that is waited for.
 
         Raises:
@@ -332,18 +332,18 @@ class Queue(AsyncCalls):
     def _enqueue_result(self, job: NewJob, standing: JobState | None, record: Record | None) -> EnqueueResult:
         job_id = job.message.id
         if standing is None:
-            self.announce(job)
+            self._announce(job)
             return EnqueueResult(job_id, "scheduled" if job.delay_ms else "queued")
         if record is not None and record.payload is not None and record.state.status is Status.COMPLETED:
             return EnqueueResult(job_id, "completed", standing.status, self.serializer.loads(record.payload))
         return EnqueueResult(job_id, "duplicate", standing.status)
 
-    def announce(self, job: NewJob) -> None:
+    def _announce(self, job: NewJob) -> None:
         """Send ``job_enqueued``."""
         status = "scheduled" if job.delay_ms else "queued"
         signals.job_enqueued.send_robust(Queue, queue=self, job_id=job.message.id, status=status)
 
-    def outcome(self, job_id: str, record: Record | None) -> Any:
+    def _outcome(self, job_id: str, record: Record | None) -> Any:
         """The result of a finished job, or its error raised."""
         if record is None:
             raise JobNotFoundError(job_id)

@@ -29,7 +29,7 @@ def never(*_: object) -> AssertionError:
 
 
 def test_every_call_that_does_io_has_a_twin() -> None:
-    pure = {"alias", "serializer", "close", "config", "dump", "announce", "outcome", "prepare_awaited", "wait"}
+    pure = {"alias", "serializer", "close", "dump", "wait"}
     calls = {name for name in vars(Queue) if not name.startswith("_")} - pure
 
     assert {f"a{name}" for name in calls} <= set(dir(Queue))
@@ -120,7 +120,7 @@ def test_a_thousand_waiting_tasks_hold_no_thread_and_share_one_connection(
     assert observed["threads"] <= before + MAX_THREADS + 1  # and the subscriber's
     (subscriber,) = observed["subscribers"]
     assert int(subscriber["sub"]) == 1000
-    assert queue.waiting._waiters == {}
+    assert queue._waiting._waiters == {}
 
 
 def test_a_cancelled_task_leaves_nothing_behind(queue: Queue, server: Server) -> None:
@@ -135,7 +135,7 @@ def test_a_cancelled_task_leaves_nothing_behind(queue: Queue, server: Server) ->
 
     asyncio.run(go())
 
-    assert queue.waiting._waiters == {}
+    assert queue._waiting._waiters == {}
     with server.client() as client:
         pattern = f"{queue.config.key_prefix}*"
         wait_until(lambda: client.pubsub_channels(pattern) == [], 20, never)

@@ -100,7 +100,7 @@ def test_a_cancelled_job_wakes_its_waiter_at_once(queue: Queue) -> None:
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    wait_until(lambda: "a" in queue.waiting._waiters, 10, lambda: AssertionError("nobody waits"))
+    wait_until(lambda: "a" in queue._waiting._waiters, 10, lambda: AssertionError("nobody waits"))
     # The waiter looks at the state once its subscription stands; from then on it only listens.
     wait_until(lambda: _listens(queue, "a"), 10, lambda: AssertionError("nobody listens"))
     assert queue.cancel("a") == "cancelled"
