@@ -23,9 +23,14 @@ def retry_delay(
         longest: upper limit of any delay, in seconds.
         rng: picks a number between two.
     """
-    # 2 ** 60 is far beyond any limit, and larger exponents would overflow.
-    limit = min(longest, base * 2 ** min(attempts - 1, 60))
+    limit = retry_limit(attempts, base, longest)
     return rng(0.0, limit) if limit > 0 else 0.0
+
+
+def retry_limit(attempts: int, base: float, longest: float) -> float:
+    """The most seconds that ``retry_delay`` gives: doubling with each attempt, up to the longest."""
+    # 2 ** 60 is far beyond any limit, and larger exponents would overflow.
+    return min(longest, base * 2.0 ** min(attempts - 1, 60))
 
 
 def outage_delays() -> Iterator[float]:

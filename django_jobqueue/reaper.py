@@ -92,6 +92,8 @@ class Reaper:
         self._woken = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_leader = False
+        #: Why the thread of ``start`` has ended, when it was not told to.
+        self.error: UnsupportedServer | None = None
         visibility = queue.config.visibility_timeout
         self._look_interval = min(LONGEST_LOOK_INTERVAL, visibility / LOOKS_PER_TIMEOUT)
         self._sweep_interval = min(LONGEST_SWEEP_INTERVAL, visibility / 2)
@@ -156,6 +158,17 @@ class Reaper:
             self._thread.join()
             self._thread = None
 
+    def join(self) -> None:
+        """Wait until the thread of ``start`` has ended.
+
+        Raises:
+            UnsupportedServer: that is why it ended.
+        """
+        if self._thread is not None:
+            self._thread.join()
+        if self.error is not None:
+            raise self.error
+
     def request_stop(self) -> None:
         """Let ``run`` return soon."""
         self._stopping = True
@@ -163,6 +176,9 @@ class Reaper:
 
     def run_once(self) -> int:
         """Do one full round now, without asking for the lock.
+
+        A message that was taken but not started is settled only when an earlier round of this
+        reaper has seen it, too: for a worker of the Node library that state is ordinary for an instant.
 
         Returns:
             The number of abandoned jobs settled and due jobs queued.
@@ -179,6 +195,7 @@ class Reaper:
         try:
             self.run()
         except UnsupportedServer as error:
+            self.error = error
             logger.error("reaper %s ends: %s", self.id, error)
 
     def _leader_left(self) -> None:

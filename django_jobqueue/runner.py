@@ -19,7 +19,7 @@ from django.dispatch import Signal
 from django.utils.module_loading import import_string
 
 from . import signals
-from .backoff import retry_delay
+from .backoff import retry_delay, retry_limit
 from .conf import seconds
 from .context import JobContext
 from .exceptions import JobTimeout, MaxRetriesError, UnknownJob
@@ -36,8 +36,9 @@ logger = logging.getLogger(__name__)
 MAX_ERROR_MESSAGE = 10_000
 MAX_ERROR_STACK = 20_000
 
-#: Seconds of back-off that an unknown job gets at least, so that a rolling deploy can heal it.
-UNKNOWN_JOB_BACKOFF = 1.0
+#: Seconds that an unknown job waits at least after its first attempt, and twice as long after each
+#: further one, so that a rolling deploy can heal it.
+UNKNOWN_JOB_BACKOFF = 2.0
 
 Handler = Callable[[JobContext], Any]
 
@@ -221,9 +222,9 @@ class JobRunner:
         message, config, job = run.lease.message, self._queue.config, run.job
         attempts = message.attempts + 1
         base = config.retry_backoff if job is None or job.retry_backoff is None else job.retry_backoff
-        if isinstance(error, UnknownJob):
-            base = max(base, UNKNOWN_JOB_BACKOFF)
         delay = retry_delay(attempts, base, config.retry_backoff_max)
+        if isinstance(error, UnknownJob):
+            delay += retry_limit(attempts, UNKNOWN_JOB_BACKOFF, config.retry_backoff_max)
         logger.warning(
             "job %s failed in attempt %d of %d, next try in %.1f s: %s",
             message.id, attempts, message.max_attempts, delay, describe(error)["message"],

@@ -3,6 +3,7 @@
 import io
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,6 +12,7 @@ from django_jobqueue.queue import Queue
 from django_jobqueue.reaper import Reaper
 from tests.app import jobs
 from tests.faults.processes import CommandProcess
+from tests.integration.old_server import OldServer
 from tests.servers import free_port, wait_until
 
 StartCommand = Callable[..., CommandProcess]
@@ -106,6 +108,20 @@ def test_a_reaper_can_do_one_round(queue: Queue) -> None:
     call_command("jobqueue_reaper", "--once", stdout=out)
 
     assert "Queue 'default': 0 jobs recovered or queued." in out.getvalue()
+
+
+def test_a_reaper_that_cannot_reach_its_server_once_says_so(settings: Any) -> None:
+    settings.JOBQUEUE = {"default": {"URL": f"redis://127.0.0.1:{free_port()}/0", "CACHE": None}}
+
+    with pytest.raises(CommandError, match="cannot be reached now"):
+        call_command("jobqueue_reaper", "--once", stdout=io.StringIO())
+
+
+@pytest.mark.parametrize("command", ["jobqueue_reaper", "jobqueue_worker"])
+def test_a_server_that_is_too_old_ends_the_command_with_an_error(command: str) -> None:
+    with OldServer("redis_version:6.2.14") as old, CommandProcess(old.url, "jq:", command) as process:
+        assert process.wait() == 1
+        assert "needs Redis 7.0 or Valkey 7.2" in process.output()
 
 
 def test_clear_asks_first(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from django_jobqueue.exceptions import StorageError, UnsupportedServer
 from django_jobqueue.reaper import Reaper
 
 from ._queues import named_queues
@@ -40,9 +41,7 @@ Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
         """Run one reaper a queue until a signal ends them."""
         reapers = [Reaper(queue) for queue in named_queues(aliases)]
         if once:
-            for reaper in reapers:
-                settled = reaper.run_once()
-                self.stdout.write(f"Queue {reaper.queue.alias!r}: {settled} jobs recovered or queued.")
+            self._run_once(reapers)
             return
         with signal_waiter() as waiter:
             for reaper in reapers:
@@ -51,8 +50,31 @@ Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
                     self.stdout.write(
                         f"Reaper {reaper.id}: queue {reaper.queue.alias!r}. Stop with Ctrl-C or SIGTERM."
                     )
-            waiter.wait(waiter.done)
-        for reaper in reapers:
-            reaper.stop()
+            waiter.done_after(lambda: _join_all(reapers))
+            waiter.wait(lambda: _stop_all(reapers))
+        if errors := [reaper.error for reaper in reapers if reaper.error is not None]:
+            raise CommandError("; ".join(str(error) for error in errors)) from errors[0]
         if verbosity:
             self.stdout.write("Stopped.")
+
+    def _run_once(self, reapers: list[Reaper]) -> None:
+        for reaper in reapers:
+            try:
+                settled = reaper.run_once()
+            except StorageError as error:
+                raise CommandError(str(error)) from error
+            self.stdout.write(f"Queue {reaper.queue.alias!r}: {settled} jobs recovered or queued.")
+
+
+def _stop_all(reapers: list[Reaper]) -> None:
+    for reaper in reapers:
+        reaper.request_stop()
+
+
+def _join_all(reapers: list[Reaper]) -> None:
+    """Wait for all; when one ends by itself, the others are stopped too."""
+    for reaper in reapers:
+        try:
+            reaper.join()
+        except UnsupportedServer:
+            _stop_all(reapers)  # told at the end
