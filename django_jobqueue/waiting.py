@@ -22,12 +22,12 @@ RECHECK_DELAY = 0.5
 
 
 class News:
-    """What a waiter has heard of its job so far. Guarded by the waiter that owns it."""
+    """What a waiter has heard of its job so far."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         self._is_cancelled = False
-        self._records: list[Record | None] = []
+        self._records: list[Record] = []
 
     def note(self, event: str) -> bool:
         """Note a notification; whether the waiter should look up."""
@@ -36,18 +36,23 @@ class News:
         return event in ("completed", "failed", "cancelled")
 
     def note_record(self, record: Record | None) -> None:
-        """Note what somebody has looked up for this waiter."""
-        self._records.append(record)
+        """Note what somebody has looked up for this waiter.
 
-    def take(self) -> tuple[bool, Record | None]:
-        """Whether a record was noted, and the record.
+        That a job is unknown is not noted: whoever looked may have done so before the job of this
+        waiter was enqueued. The waiter looks itself.
+        """
+        if record is not None:
+            self._records.append(record)
+
+    def take(self) -> Record | None:
+        """The record that was noted, if any.
 
         Raises:
             JobCancelledError: the job was cancelled.
         """
         if self._is_cancelled:
             raise JobCancelledError(self.job_id)
-        return (True, self._records.pop()) if self._records else (False, None)
+        return self._records.pop() if self._records else None
 
 
 def is_over(record: Record | None) -> bool:
@@ -102,10 +107,8 @@ class ThreadWaiter(Waiter):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             in_time = self._woken.wait(left)
             self._woken.clear()
-            is_known, record = self._news.take()
-            if not is_known:
-                # At the end of the time a last look, in case that the notification was lost.
-                record = self._lookup()
+            # At the end of the time a last look, in case that the notification was lost.
+            record = self._news.take() or self._lookup()
             if is_over(record):
                 return record
             if not in_time:
@@ -145,9 +148,7 @@ class TaskWaiter(Waiter):
             except TimeoutError:
                 in_time = False
             self._woken.clear()
-            is_known, record = self._news.take()
-            if not is_known:
-                record = await self._lookup()
+            record = self._news.take() or await self._lookup()
             if is_over(record):
                 return record
             if not in_time:

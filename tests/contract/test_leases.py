@@ -282,6 +282,17 @@ def test_a_job_taken_but_not_started_comes_back_without_an_attempt(storage: Stor
     assert [again.attempts for again in claim(storage)] == [0]
 
 
+def test_recovering_a_job_that_did_not_start_twice_queues_it_once(storage: Storage, hasty: Storage) -> None:
+    enqueue(storage, message("a"))
+    one = JobMessage.decode(take(storage))
+    (suspect,) = suspects(hasty)
+
+    assert hasty.recover(suspect, one, one)
+    assert not hasty.recover(suspect, one, one)
+
+    assert storage.counts().queued == 1
+
+
 def test_a_job_that_starts_in_time_is_not_recovered_as_unstarted(storage: Storage, hasty: Storage) -> None:
     enqueue(storage, message("a"))
     one = JobMessage.decode(take(storage))

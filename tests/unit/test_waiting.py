@@ -1,0 +1,70 @@
+"""Waiters, woken in every order of events."""
+
+import asyncio
+
+import pytest
+
+from django_jobqueue.exceptions import JobCancelledError, JobTimeoutError
+from django_jobqueue.message import JobState
+from django_jobqueue.storage.base import Record
+from django_jobqueue.waiting import TaskWaiter, ThreadWaiter
+
+RUNNING = Record(JobState.parse("processing:1:worker"))
+DONE = Record(JobState.parse("completed:2"), b"1")
+
+
+def wait_in_thread(events: list[object], looks: list[Record | None], timeout: float | None = 0.01) -> Record | None:
+    waiter = ThreadWaiter("a", lambda: looks.pop(0))
+    for event in events:
+        waiter.notify(event) if isinstance(event, str) else waiter.deliver(event)  # type: ignore[arg-type]
+    return waiter.record(timeout)
+
+
+def wait_in_task(events: list[object], looks: list[Record | None], timeout: float | None = 0.01) -> Record | None:
+    async def look() -> Record | None:
+        return looks.pop(0)
+
+    async def go() -> Record | None:
+        waiter = TaskWaiter("a", look)
+        for event in events:
+            waiter.notify(event) if isinstance(event, str) else waiter.deliver(event)  # type: ignore[arg-type]
+        return await waiter.record(timeout)
+
+    return asyncio.run(go())
+
+
+both = pytest.mark.parametrize("wait", [wait_in_thread, wait_in_task])
+
+
+@both
+def test_a_notification_makes_it_look(wait: object) -> None:
+    assert wait(["completed"], [DONE], None) is DONE  # type: ignore[operator]
+
+
+@both
+def test_a_delivered_record_saves_the_look(wait: object) -> None:
+    assert wait([DONE], [], None) is DONE  # type: ignore[operator]
+
+
+@both
+def test_that_a_job_is_unknown_is_not_believed_without_a_look(wait: object) -> None:
+    # Whoever looked did so between the subscription and the enqueue of this waiter.
+    assert wait([None], [DONE], None) is DONE  # type: ignore[operator]
+    assert wait([None], [None], None) is None  # type: ignore[operator]
+
+
+@both
+def test_a_failing_attempt_is_no_end(wait: object) -> None:
+    with pytest.raises(JobTimeoutError):
+        wait(["failing"], [RUNNING])  # type: ignore[operator]
+
+
+@both
+def test_a_cancelled_job_raises_without_a_look(wait: object) -> None:
+    with pytest.raises(JobCancelledError):
+        wait(["cancelled"], [], None)  # type: ignore[operator]
+
+
+@both
+def test_the_end_of_the_time_has_a_last_look(wait: object) -> None:
+    assert wait([], [DONE]) is DONE  # type: ignore[operator]
