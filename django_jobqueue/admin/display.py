@@ -57,7 +57,7 @@ def distance(ms: int) -> str:
     seconds = abs(ms) // 1000
     for unit, length in _UNITS:
         if seconds >= length:
-            count = seconds // length
+            count = round(seconds / length)
             span = f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
             return f"in {span}" if ms > 0 else f"{span} ago"
     return "now"

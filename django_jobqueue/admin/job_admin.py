@@ -187,7 +187,6 @@ class JobAdmin(_JobModelAdmin):
                 "crumbs_are_a_list": django.VERSION >= (6, 1),
                 "links": {"act": links.act(), "search": links.search(), "overview": links.overview()},
                 "aliases": list(queues),
-                "searched": request.GET.get("id", ""),
                 **context,
             },
             status=status,
@@ -196,7 +195,10 @@ class JobAdmin(_JobModelAdmin):
     def _notice(self, request: HttpRequest, error: JobQueueError) -> HttpResponse:
         title, status = next((title, status) for kind, title, status in _NOTICES if isinstance(error, kind))
         text = str(error)
-        return self._render(request, "notice", title, (), {"text": text[:1].upper() + text[1:]}, status)
+        return self._render(request, "notice", title, (), {
+            "text": text[:1].upper() + text[1:],
+            "searched": request.GET.get("id", ""),
+        }, status)  # fmt: skip
 
     def _tell(self, request: HttpRequest, action: Action, report: Report) -> None:
         if report.done:

@@ -39,7 +39,7 @@ def filled(queue: Queue) -> Queue:  # noqa: F811
     queue.delete("malformed")
     enqueue(storage, message("processing", call("shop.jobs.report", 2026)))
     claim(storage, "worker-1")
-    enqueue(storage, message("scheduled", call("shop.jobs.remind", 1)), delay_ms=90_000)
+    enqueue(storage, message("scheduled", call("shop.jobs.remind", 1)), delay_ms=150_000)
     enqueue(storage, message("queued", call("shop.jobs.mail", "ann@example.org")))
     return queue
 

@@ -53,7 +53,7 @@ def test_the_overview_shows_counts_workers_and_leader(boss: Client, pages: Pages
     ("part", "expected"),
     [
         ("queued", ["queued", 'shop.jobs.mail ("ann@example.org")']),
-        ("scheduled", ["scheduled", "shop.jobs.remind (1)", "in 1 min", "failing"]),
+        ("scheduled", ["scheduled", "shop.jobs.remind (1)", "in 2 min", "failing"]),
         ("processing", ["processing", "shop.jobs.report (2026)", "worker-1"]),
         ("completed", ["completed", '{"sum":3}', "9 bytes"]),
         ("failed", ["failed", "shop.jobs.bill (7, dry_run=true)", "LookupError: no such customer: 7"]),
@@ -74,7 +74,7 @@ def test_a_list_shows_the_jobs_of_its_part(
     ("job_id", "expected"),
     [
         ("queued", ["Waiting for a worker", '"ann@example.org"', "Attempts used 0 of 3"]),
-        ("scheduled", ["Due in 1 min", '"job": "shop.jobs.remind"']),
+        ("scheduled", ["Due in 2 min", '"job": "shop.jobs.remind"']),
         ("processing", ["Running; last sign of life", "Worker worker-1", "Attempt 1 of 3", '"args": [ 2026 ]']),
         ("completed", ["Completed", "Result 14 bytes", '"sum": 3', "is not kept"]),
         ("failing", ["Attempt 1 failed", "Next attempt in 5"]),
