@@ -25,14 +25,19 @@ from .exceptions import (
     JobNotFoundError,
     MalformedMessage,
     PayloadTooLargeError,
+    SerializationError,
     UnknownQueue,
 )
+from .listing import JobDetails, JobPage, Part
 from .message import JobMessage, JobState, Status, validate_job_id
 from .options import Duration, EnqueueOptions, attempts, message_options, milliseconds, wait_seconds
 from .results import EnqueueResult, JobStatus, QueueStats, WorkerInfo
 from .serializers import Serializer
 from .storage.base import NewJob, Record, Storage, WorkerRecord
 from .waiting import WaitingRoom, is_over
+
+#: Most jobs on one page of ``list_jobs``: messages may be large, and the server waits for none.
+MAX_PAGE = 200
 
 
 class Queue(AsyncCalls):
@@ -179,6 +184,15 @@ class Queue(AsyncCalls):
         """
         return self.storage.retry_dead(validate_job_id(id))
 
+    def delete(self, id: str) -> str:
+        """Forget a finished job with its result or error; its id is free again.
+
+        Returns:
+            ``deleted``, ``not_found``, or its state (``queued``, ``scheduled``, ``failing``,
+            ``processing``) when it is not finished: nothing changed; ``cancel`` is for those.
+        """
+        return self.storage.delete(validate_job_id(id))
+
     def update_result_ttl(self, id: str, ttl: Duration) -> str:
         """Let a finished job be forgotten ``ttl`` seconds from now.
 
@@ -221,6 +235,43 @@ class Queue(AsyncCalls):
         """The states of many jobs in one round trip; ``None`` for unknown ones."""
         names = [validate_job_id(job_id) for job_id in ids]
         return dict(zip(names, self.storage.states(names), strict=True))
+
+    def list_jobs(self, part: Part | str, offset: int = 0, limit: int = 50) -> JobPage:
+        """A page of the jobs in one part of the queue. The cost does not grow with the number of jobs.
+
+        Args:
+            part: ``queued``, ``scheduled``, ``processing``, ``completed``, ``failed`` or ``malformed``.
+            offset: how many to skip.
+            limit: the length of the page, at most 200.
+
+        Raises:
+            InvalidOption: there is no such part, or a number is out of range.
+        """
+        if part not in list(Part):
+            raise InvalidOption(f"there is no part {part!r} of a queue; there are: {', '.join(Part)}")
+        if not 0 <= offset < 2**53 or not 1 <= limit <= MAX_PAGE:
+            raise InvalidOption(
+                f"offset is {offset!r} and limit {limit!r}; they must be from 0 up, and from 1 to {MAX_PAGE}"
+            )
+        return self.storage.page(Part(part), offset, limit)
+
+    def inspect(self, id: str) -> JobDetails | None:
+        """A job with its message, as far as the queue still has it; ``None`` for an unknown one.
+
+        Raises:
+            SerializationError: its result is kept, but ``SERIALIZER`` cannot read it.
+        """
+        validate_job_id(id)
+        try:
+            status = self.get_status(id)
+        except ValueError as error:
+            raise SerializationError(
+                f"the result of job {id!r} cannot be read by {self.config.serializer}: {error}"
+            ) from error
+        if status is None:
+            return None
+        kept = self.storage.details(id, status.worker_id)
+        return JobDetails(status, _readable(kept.message), kept.due_ms, kept.expires_ms)
 
     def stats(self) -> QueueStats:
         """Sizes of the queue's parts. The cost does not grow with the number of jobs."""
@@ -360,13 +411,18 @@ def _attempts(record: Record) -> int | None:
             return 0
         case Status.FAILING:
             return record.state.attempts
-        case Status.FAILED if record.message is not None:
-            try:
-                return JobMessage.decode(record.message).attempts + 1
-            except MalformedMessage:
-                return None
+        case Status.FAILED:
+            message = _readable(record.message)
+            return None if message is None else message.attempts + 1
         case _:
             return None
+
+
+def _readable(raw: bytes | None) -> JobMessage | None:
+    try:
+        return None if raw is None else JobMessage.decode(raw)
+    except MalformedMessage:
+        return None
 
 
 def _read_error(payload: bytes | None) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..conf import QueueConfig
+from ..listing import JobPage, Part
 from ..message import JobMessage, JobState
 
 
@@ -150,6 +151,21 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """What is kept of one job besides its record.
+
+    Attributes:
+        message: its message; ``None`` when there is none any more or it was not found.
+        due_ms: when a delayed job may start.
+        expires_ms: when a finished job is forgotten.
+    """
+
+    message: bytes | None = None
+    due_ms: int | None = None
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """A worker's last sign of life: when, and how long ago by the server's clock."""
 
@@ -225,6 +241,15 @@ class Storage(ABC):
             ``updated``, ``not_found``, ``not_terminal`` or ``missing_payload``.
         """
 
+    @abstractmethod
+    def delete(self, job_id: str) -> str:
+        """Forget a finished job, with all that is kept of it.
+
+        Returns:
+            ``deleted``, ``not_found``, or ``queued``, ``scheduled``, ``failing`` or ``processing``
+            when it is not finished; then nothing changed.
+        """
+
     # Observers
 
     @abstractmethod
@@ -234,6 +259,23 @@ class Storage(ABC):
     @abstractmethod
     def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
         """The states alone, in one round trip."""
+
+    @abstractmethod
+    def page(self, part: Part, offset: int, limit: int) -> JobPage:
+        """Up to ``limit`` jobs of a part; the cost does not grow with the number of jobs.
+
+        Finished jobs whose TTL is over may still be listed until they are forgotten, and cancelled
+        messages until a worker meets them: ``states`` tells.
+        """
+
+    @abstractmethod
+    def details(self, job_id: str, worker_id: str | None) -> Details:
+        """What is kept of one job; in a long queue its message is looked for near both ends only.
+
+        Args:
+            job_id: the job.
+            worker_id: who runs it, by its state; ``None`` when nobody does.
+        """
 
     @abstractmethod
     def counts(self) -> Counts:

@@ -12,11 +12,13 @@ from typing import Any
 
 from ..conf import QueueConfig
 from ..exceptions import MalformedMessage
-from ..message import EXPIRY_SUFFIX, Envelope, JobMessage, JobState
+from ..listing import JobPage, Part
+from ..message import EXPIRY_SUFFIX, JobMessage, JobState
 from .base import (
     Accepted,
     Claim,
     Counts,
+    Details,
     Fail,
     Heartbeat,
     NewJob,
@@ -31,6 +33,8 @@ from .base import (
 from .calls import claim_call, enqueue_call, outcome_call
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
+from .pages import read_details, read_page
+from .replies import milliseconds, record
 from .scripts import Call, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport, all_or_error
@@ -78,13 +82,7 @@ class RedisStorage(Storage):
         self._subscriber: Subscriber | None = None
         self._blocking: BlockingConnection | None = None
         self._scan_cursor: bytes | int = 0
-        self._sweep_cursors = {
-            "jobs": b"0",
-            "results": b"0",
-            "errors": b"0",
-            "cancelled": b"0",
-            "progress": b"0",
-        }
+        self._sweep_cursors = dict.fromkeys(("jobs", "results", "errors", "cancelled", "progress"), b"0")
 
     # Producers
 
@@ -178,6 +176,12 @@ class RedisStorage(Storage):
         reply: bytes = self._transport.run(f"updating the TTL of job {job_id!r}", "update_ttl", names, job_id, ttl_ms)
         return reply.decode()
 
+    def delete(self, job_id: str) -> str:
+        keys = self.keys
+        names = (keys.jobs, keys.results, keys.errors, keys.completed, keys.failed, keys.dead, keys.progress)
+        reply: bytes = self._transport.run(f"deleting job {job_id!r}", "delete", names, job_id)
+        return reply.decode()
+
     # Observers
 
     def lookup(self, job_ids: Sequence[str]) -> list[Record | None]:
@@ -185,7 +189,7 @@ class RedisStorage(Storage):
         names = (keys.jobs, keys.results, keys.errors, keys.dead, keys.progress)
         lua = script("lookup")
         calls = [Call(lua, names, job_ids[start : start + BATCH]) for start in range(0, len(job_ids), BATCH)]
-        return [_record(entry) for reply in self._transport.run_all("looking up jobs", calls) for entry in reply]
+        return [record(entry) for reply in self._transport.run_all("looking up jobs", calls) for entry in reply]
 
     def states(self, job_ids: Sequence[str]) -> list[JobState | None]:
         if not job_ids:
@@ -194,13 +198,19 @@ class RedisStorage(Storage):
         server_time, values = self._transport.commands(
             "reading job states", ("TIME",), ("HMGET", self.keys.jobs, *fields)
         )
-        now = _milliseconds(server_time)
+        now = milliseconds(server_time)
         found: list[JobState | None] = []
         for raw, expires_at in zip(values[::2], values[1::2], strict=True):
             state = JobState.parse(raw) if raw is not None else None
             over = state is not None and state.status.is_terminal and expires_at and now >= int(expires_at)
             found.append(None if over else state)
         return found
+
+    def page(self, part: Part, offset: int, limit: int) -> JobPage:
+        return read_page(self._transport, self.keys, part, offset, limit)
+
+    def details(self, job_id: str, worker_id: str | None) -> Details:
+        return read_details(self._transport, self.keys, job_id, worker_id)
 
     def counts(self) -> Counts:
         keys = self.keys
@@ -346,7 +356,7 @@ class RedisStorage(Storage):
         server_time, found = self._transport.commands(
             "reading the heartbeats", ("TIME",), ("HGETALL", self.keys.workers)
         )
-        now = _milliseconds(server_time)
+        now = milliseconds(server_time)
         return [
             Heartbeat(worker_id.decode("utf-8", "replace"), int(at), now - int(at))
             for worker_id, at in sorted(found.items())
@@ -490,20 +500,6 @@ def _first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
             break
         part[i] = job
     return part
-
-
-def _record(entry: Sequence[Any]) -> Record | None:
-    if not entry:
-        return None
-    raw_state, stored, message, progress = entry
-    payload = None if stored is None else Envelope.open(stored).payload
-    return Record(JobState.parse(raw_state), payload, message, progress)
-
-
-def _milliseconds(server_time: Any) -> int:
-    # redis-py turns TIME into a pair of ints.
-    seconds, microseconds = server_time
-    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def _reset_after_fork() -> None:
