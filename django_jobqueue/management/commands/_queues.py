@@ -1,12 +1,23 @@
-"""What the commands share: naming queues and starting from good settings."""
+"""What the commands share: naming queues, and help that keeps its lines."""
 
 from __future__ import annotations
 
-from django.core.management.base import CommandError
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_jobqueue.conf import DEFAULT_ALIAS, InvalidSettings
 from django_jobqueue.exceptions import UnknownQueue
 from django_jobqueue.queue import Queue, queues
+
+
+class QueueCommand(BaseCommand):
+    """A command about queues."""
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        """Keep the line breaks of the help text."""
+        return super().create_parser(*args, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
 
 def named_queues(aliases: list[str]) -> list[Queue]:
@@ -18,4 +29,16 @@ def named_queues(aliases: list[str]) -> list[Queue]:
     try:
         return [queues[alias] for alias in dict.fromkeys(aliases or [DEFAULT_ALIAS])]
     except (UnknownQueue, InvalidSettings) as error:
+        raise CommandError(str(error)) from error
+
+
+def all_or_named_queues(aliases: list[str]) -> list[Queue]:
+    """The queues of these aliases; all of them when none is named.
+
+    Raises:
+        CommandError: an alias is unknown, or the settings have mistakes.
+    """
+    try:
+        return named_queues(aliases or list(queues))
+    except InvalidSettings as error:
         raise CommandError(str(error)) from error

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from django_jobqueue.reaper import Reaper
+from django_jobqueue.stopping import stop_waiter
 
-from ._queues import named_queues
-from ._signals import signal_waiter
+from ._queues import QueueCommand, named_queues
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     """Reap until told to stop."""
 
     help = """Bring back the jobs of dead workers, queue delayed jobs when due, forget finished ones.
@@ -24,10 +23,6 @@ number may run: one is elected per queue, and another takes over within LOCK_TTL
 after a clean stop.
 
 Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
-
-    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """Keep the line breaks of the help text."""
-        return super().create_parser(*args, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -44,14 +39,14 @@ Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
                 settled = reaper.run_once()
                 self.stdout.write(f"Queue {reaper.queue.alias!r}: {settled} jobs recovered or queued.")
             return
-        with signal_waiter() as waiter:
+        with stop_waiter() as waiter:
             for reaper in reapers:
                 reaper.start()
                 if verbosity:
                     self.stdout.write(
                         f"Reaper {reaper.id}: queue {reaper.queue.alias!r}. Stop with Ctrl-C or SIGTERM."
                     )
-            waiter.wait(waiter.done)
+            waiter.wait(lambda _: waiter.done())
         for reaper in reapers:
             reaper.stop()
         if verbosity:
