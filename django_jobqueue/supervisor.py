@@ -63,11 +63,13 @@ class Supervisor:
     Args:
         launch: starts a child; see ``forking``.
         count: how many.
+        on_stop: called with whether it is to be at once when a signal asks to stop.
         burst: whether a child that ends with success has done all there was to do.
     """
 
-    def __init__(self, launch: Launch, count: int, *, burst: bool = False) -> None:
+    def __init__(self, launch: Launch, count: int, on_stop: Callable[[bool], None], *, burst: bool = False) -> None:
         self._launch = launch
+        self._on_stop = on_stop
         self._places = [_Place() for _ in range(count)]
         self._burst = burst
         self._urgency = 0
@@ -172,7 +174,7 @@ class Supervisor:
     def _stop(self) -> None:
         """Tell the children to stop; the second time, at once."""
         self._urgency = AT_ONCE if self._urgency else GRACEFULLY
-        logger.info("stopping the worker processes%s", " at once" if self._urgency == AT_ONCE else "")
+        self._on_stop(self._urgency == AT_ONCE)
         for place in self._places:
             place.start_at = None
             if place.pid is not None:
@@ -243,19 +245,17 @@ def _warn_of_threads() -> None:
         )
 
 
-def spawning(arguments: list[str], environment: dict[str, str], control_variable: str) -> Launch:
+def spawning(arguments: list[str], environment: Callable[[int], dict[str, str]]) -> Launch:
     """Launch children as programs of their own, which read all code anew.
 
     Args:
         arguments: the command line.
-        environment: its variables.
-        control_variable: the variable that tells a child the number of its pipe's read end.
+        environment: the variables of a child, from the number of its pipe's read end.
     """
 
     def launch(control: int, _: Collection[int]) -> int:
         os.set_inheritable(control, True)
-        variables = {**environment, control_variable: str(control)}
         # The blocked signals would stay blocked in the new program.
-        return os.posix_spawn(arguments[0], arguments, variables, setsigmask=())
+        return os.posix_spawn(arguments[0], arguments, environment(control), setsigmask=())
 
     return launch

@@ -13,7 +13,7 @@ from django_jobqueue.crew import Crew, CrewOptions, End
 from django_jobqueue.exceptions import JobQueueError
 from django_jobqueue.queue import queues
 from django_jobqueue.registry import registry
-from django_jobqueue.reloading import RELOAD_GRACE, relaunching, reloaded_control, watch_code
+from django_jobqueue.reloading import RELOAD_GRACE, Reload, current_reload, relaunching, watch_code
 from django_jobqueue.stopping import stop_waiter
 from django_jobqueue.supervisor import SPENT_STATUS, Supervisor, forking
 
@@ -91,9 +91,9 @@ Examples:
         """Work here, or supervise processes that do."""
         self._verbosity = verbosity
         options = self._options(processes, autoreload, given)
-        control = reloaded_control() if autoreload else None
-        if control is not None:
-            sys.exit(self._work_as_child(aliases, options, control, reload=True))
+        reload = current_reload() if autoreload else None
+        if reload is not None:
+            sys.exit(self._work_as_child(aliases, options, reload.control, reload))
         if autoreload or processes > 1:
             self._supervise(aliases, options, processes, autoreload)
         else:
@@ -127,13 +127,13 @@ Examples:
     # One process
 
     def _work(
-        self, aliases: list[str], options: CrewOptions, control: int | None = None, reload: bool = False
+        self, aliases: list[str], options: CrewOptions, control: int | None = None, reload: Reload | None = None
     ) -> End:
         """Run a crew until it is done or told to stop.
 
         Args:
             control: the pipe to the supervisor of this process, which then speaks to the user.
-            reload: stop when code has changed.
+            reload: how this process was launched, to stop when its code has changed since.
         """
         with stop_waiter(control) as waiter:
             crew = self._crew(aliases, options)
@@ -144,16 +144,12 @@ Examples:
                 )
             crew.start()
             waiter.done_after(crew.join)
-            if reload:
-                watch_code(lambda: crew.retire(RELOAD_GRACE))
+            if reload is not None:
+                watch_code(reload.launched_at, lambda: crew.retire(RELOAD_GRACE))
 
             def on_stop(at_once: bool) -> None:
                 if control is None:
-                    self._say(
-                        "Giving running jobs back now."
-                        if at_once
-                        else "Stopping: running jobs may finish; a second signal gives them back at once."
-                    )
+                    self._say_stopping(at_once)
                 crew.request_stop(0 if at_once else None)
 
             waiter.wait(on_stop)
@@ -161,7 +157,9 @@ Examples:
             raise CommandError("; ".join(str(error) for error in crew.errors)) from crew.errors[0]
         return crew.end
 
-    def _work_as_child(self, aliases: list[str], options: CrewOptions, control: int, reload: bool = False) -> int:
+    def _work_as_child(
+        self, aliases: list[str], options: CrewOptions, control: int, reload: Reload | None = None
+    ) -> int:
         """Work under a supervisor; returns the exit status that tells it how the crew ended."""
         try:
             end = self._work(aliases, options, control, reload)
@@ -181,8 +179,15 @@ Examples:
         launch = (
             relaunching() if autoreload else forking(lambda control: self._work_as_child(aliases, options, control))
         )
-        if not Supervisor(launch, processes, burst=options.burst).run():
+        if not Supervisor(launch, processes, self._say_stopping, burst=options.burst).run():
             raise CommandError("worker processes ended with errors, which are told above")
+
+    def _say_stopping(self, at_once: bool) -> None:
+        self._say(
+            "Giving running jobs back now."
+            if at_once
+            else "Stopping: running jobs may finish; a second signal gives them back at once."
+        )
 
     def _say(self, text: str) -> None:
         if self._verbosity:
