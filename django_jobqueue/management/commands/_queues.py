@@ -1,8 +1,12 @@
-"""What the commands share: naming queues, and help that keeps its lines."""
+"""What the commands share: naming queues, help that keeps its lines, and output into a pipe."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -42,3 +46,14 @@ def all_or_named_queues(aliases: list[str]) -> list[Queue]:
         return named_queues(aliases or list(queues))
     except InvalidSettings as error:
         raise CommandError(str(error)) from error
+
+
+@contextmanager
+def pipe_end() -> Iterator[None]:
+    """Let a command end well when the program that reads its output has ended: ``... | head -1``."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python flushes at exit once more, and would complain.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
