@@ -183,6 +183,11 @@ class Worker:
         """Whether the worker has started and not stopped yet."""
         return self._fetcher is not None and self._fetcher.is_alive()
 
+    @property
+    def jobs_left(self) -> int | None:
+        """How many more jobs the worker takes; ``None`` for no limit."""
+        return self._jobs_left
+
     # The fetcher
 
     def _fetch(self) -> None:

@@ -3,10 +3,13 @@
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from django_jobqueue.queue import Queue
+from tests.faults.processes import CommandProcess
 from tests.servers import Cluster, ExternalServer, SentinelTrio, Server
 
 #: A running server to test against instead of the two that would be launched.
@@ -97,3 +100,27 @@ def jobqueue_settings(server: Server | ExternalServer, key_prefix: str, settings
 
     if isinstance(server, ExternalServer):  # our own servers are thrown away with all they hold
         server.forget(key_prefix)
+
+
+@pytest.fixture
+def start_command(queue: Queue) -> Iterator[Callable[..., CommandProcess]]:
+    """Start a management command on the queue's server: ``start_command("jobqueue_worker", "--burst")``."""
+    started: list[CommandProcess] = []
+
+    def start(*arguments: str, **environment: str) -> CommandProcess:
+        process = CommandProcess(queue.config.url or "", queue.config.key_prefix, *arguments, **environment)
+        started.append(process)
+        return process
+
+    yield start
+
+    for process in started:
+        process.close()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A file in which jobs note that they began and ended."""
+    path = tmp_path / "journal"
+    path.touch()
+    return path

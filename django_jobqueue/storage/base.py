@@ -282,6 +282,14 @@ class Storage(ABC):
         """Sizes of the queue's parts."""
 
     @abstractmethod
+    def oldest_queued(self) -> int | None:
+        """How long ago the job at the head of the queue was enqueued, in ms by the server's clock.
+
+        A retried or delayed job counts from when it was first enqueued. ``None`` when nothing is
+        queued, or when the message at the head cannot be read.
+        """
+
+    @abstractmethod
     def workers(self) -> list[WorkerRecord]:
         """The registered workers."""
 

@@ -232,6 +232,16 @@ class RedisStorage(Storage):
             leader=None if leader is None else leader.decode("utf-8", "replace"),
         )
 
+    def oldest_queued(self) -> int | None:
+        server_time, raw = self._transport.commands(
+            "reading the oldest job", ("TIME",), ("LINDEX", self.keys.queue, 0)
+        )
+        try:
+            # A client's clock may be ahead of the server's.
+            return None if raw is None else max(0, _milliseconds(server_time) - JobMessage.decode(raw).created_at)
+        except MalformedMessage:
+            return None
+
     def workers(self) -> list[WorkerRecord]:
         keys = self.keys
         heartbeats = self.heartbeats()

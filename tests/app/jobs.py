@@ -62,6 +62,17 @@ def append_line(path: str, line: str, seconds: float = 0.0) -> str:
     return line
 
 
+_leaked: list[bytearray] = []
+
+
+@job
+def leak(path: str, line: str, megabytes: int) -> None:
+    """Note in a file that the job ran, and keep memory for ever."""
+    _leaked.append(bytearray(os.urandom(1)) * (megabytes * 1024 * 1024))
+    _append(path, f"begin {line} {os.getpid()}")
+    time.sleep(0.2)
+
+
 def _append(path: str, line: str) -> None:
     # One write of a short line is atomic between processes.
     with open(path, "a", encoding="utf-8") as file:

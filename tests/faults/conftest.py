@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from django_jobqueue.queue import Queue, queues
-from tests.faults.processes import CommandProcess
 
 
 @pytest.fixture
@@ -26,30 +25,6 @@ def queue(configure: Callable[..., Queue]) -> Iterator[Queue]:
     """The default queue, empty."""
     yield configure()
     queues.close()
-
-
-@pytest.fixture
-def start_command(queue: Queue) -> Iterator[Callable[..., CommandProcess]]:
-    """Start a management command on the queue's server: ``start_command("jobqueue_worker", "--burst")``."""
-    started: list[CommandProcess] = []
-
-    def start(*arguments: str, **environment: str) -> CommandProcess:
-        process = CommandProcess(queue.config.url or "", queue.config.key_prefix, *arguments, **environment)
-        started.append(process)
-        return process
-
-    yield start
-
-    for process in started:
-        process.close()
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    """A file in which jobs note that they began and ended."""
-    path = tmp_path / "journal"
-    path.touch()
-    return path
 
 
 def noted(journal: Path, what: str) -> list[str]:

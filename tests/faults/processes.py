@@ -13,6 +13,17 @@ from typing import Any
 from tests.servers import wait_until
 
 
+def command_environment(url: str, prefix: str) -> dict[str, str]:
+    """The variables of a management command in a process of its own that is to find the queue."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.integration.process_settings",
+        "JOBQUEUE_PROCESS_URL": url,
+        "JOBQUEUE_PROCESS_PREFIX": prefix,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 class CommandProcess:
     """A management command in a process, ended by its pid at the latest with the test.
 
@@ -26,14 +37,7 @@ class CommandProcess:
         self._log = tempfile.NamedTemporaryFile("w", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "django", *arguments],
-            env={
-                **os.environ,
-                "DJANGO_SETTINGS_MODULE": "tests.integration.process_settings",
-                "JOBQUEUE_PROCESS_URL": url,
-                "JOBQUEUE_PROCESS_PREFIX": prefix,
-                "PYTHONUNBUFFERED": "1",
-                **environment,
-            },
+            env={**command_environment(url, prefix), **environment},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -2,7 +2,7 @@
 
 import io
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,21 +20,6 @@ StartCommand = Callable[..., CommandProcess]
 
 def never(*_: object) -> AssertionError:
     return AssertionError("it did not happen")
-
-
-@pytest.fixture
-def start_command(queue: Queue) -> Iterator[StartCommand]:
-    started: list[CommandProcess] = []
-
-    def start(*arguments: str, **environment: str) -> CommandProcess:
-        process = CommandProcess(queue.config.url or "", queue.config.key_prefix, *arguments, **environment)
-        started.append(process)
-        return process
-
-    yield start
-
-    for process in started:
-        process.close()
 
 
 def test_a_worker_runs_jobs_until_sigterm(queue: Queue, start_command: StartCommand) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_jobqueue.exceptions import StorageError
 
-from ._queues import named_queues
+from ._queues import QueueCommand, named_queues
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     """Clear one queue after asking."""
 
     help = """Remove all jobs, results, errors and worker entries of one queue, and no other keys.
@@ -20,10 +19,6 @@ class Command(BaseCommand):
 Jobs that run meanwhile finish, but their results are dropped. This cannot be undone.
 
 Exit status: 0 cleared; 1 refused, or an error."""
-
-    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """Keep the line breaks of the help text."""
-        return super().create_parser(*args, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_jobqueue.exceptions import StorageError, UnsupportedServer
 from django_jobqueue.reaper import Reaper
+from django_jobqueue.stopping import stop_waiter
 
-from ._queues import named_queues
-from ._signals import signal_waiter
+from ._queues import QueueCommand, named_queues
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     """Reap until told to stop."""
 
     help = """Bring back the jobs of dead workers, queue delayed jobs when due, forget finished ones.
@@ -25,10 +24,6 @@ number may run: one is elected per queue, and another takes over within LOCK_TTL
 after a clean stop.
 
 Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
-
-    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """Keep the line breaks of the help text."""
-        return super().create_parser(*args, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -43,7 +38,7 @@ Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
         if once:
             self._run_once(reapers)
             return
-        with signal_waiter() as waiter:
+        with stop_waiter() as waiter:
             for reaper in reapers:
                 reaper.start()
                 if verbosity:
@@ -51,7 +46,7 @@ Exit status: 0 stopped by SIGTERM or Ctrl-C; 1 an error."""
                         f"Reaper {reaper.id}: queue {reaper.queue.alias!r}. Stop with Ctrl-C or SIGTERM."
                     )
             waiter.done_after(lambda: _join_all(reapers))
-            waiter.wait(lambda: _stop_all(reapers))
+            waiter.wait(lambda _: _stop_all(reapers))
         if errors := [reaper.error for reaper in reapers if reaper.error is not None]:
             raise CommandError("; ".join(str(error) for error in errors)) from errors[0]
         if verbosity:
