@@ -238,7 +238,7 @@ class RedisStorage(Storage):
         )
         try:
             # A client's clock may be ahead of the server's.
-            return None if raw is None else max(0, _milliseconds(server_time) - JobMessage.decode(raw).created_at)
+            return None if raw is None else max(0, milliseconds(server_time) - JobMessage.decode(raw).created_at)
         except MalformedMessage:
             return None
 
