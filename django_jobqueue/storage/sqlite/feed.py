@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -52,20 +53,22 @@ class Feed:
     the last event before it began to listen, and the life of the thread. ``_seen`` is the thread's.
     """
 
-    def __init__(self, database: Database, queue: str) -> None:
+    def __init__(self, database: Database, queue_name: str) -> None:
         self._database = database
-        self._queue = queue
+        self._queue = queue_name
         self._lock = threading.Lock()
         self._listeners: dict[Listener, int] = {}
         self._thread: threading.Thread | None = None
-        self._committed = threading.Event()
+        # An Event would do, but waiting for one costs more than all the rest of a look.
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._seen = 0
         self._failing = False
         database.observe(self.wake)
 
     def wake(self) -> None:
         """Look at once."""
-        self._committed.set()
+        if self._wakes.empty():
+            self._wakes.put(None)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call a listener for each event from now on.
@@ -104,10 +107,9 @@ class Feed:
     def _run(self) -> None:
         quiet_since = time.monotonic()
         while self._goes_on(quiet_since):
-            self._committed.wait(RETRY_INTERVAL if self._failing else self._database.poll_interval)
-            self._committed.clear()
             try:
-                self._deliver()
+                if self._is_woken() or self._failing or self._database.has_changed():
+                    self._deliver()
                 self._failing = False
             except StorageError as error:
                 if not self._failing:
@@ -115,6 +117,13 @@ class Feed:
                 self._failing = True
             if self._listeners:
                 quiet_since = time.monotonic()
+
+    def _is_woken(self) -> bool:
+        try:
+            self._wakes.get(timeout=RETRY_INTERVAL if self._failing else self._database.poll_interval)
+        except queue.Empty:
+            return False
+        return True
 
     def _goes_on(self, quiet_since: float) -> bool:
         with self._lock:
@@ -138,8 +147,8 @@ class Feed:
                 return
             if page[0][0] > self._seen + 1:
                 self._tell_of_gap(page[0][0] - 1)
-            for seq, queue, job_id, event in page:
-                if queue == self._queue:
+            for seq, queue_name, job_id, event in page:
+                if queue_name == self._queue:
                     self._tell(seq, job_id, event)
                 self._seen = seq
 
