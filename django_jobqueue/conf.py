@@ -20,6 +20,11 @@ DEFAULT_ALIAS = "default"
 DEFAULT_KEY_PREFIX = "jq:"
 
 REDIS_STORAGE = "django_jobqueue.storage.redis.RedisStorage"
+FILE_STORAGE = "django_jobqueue.storage.file.FileStorage"
+MEMORY_STORAGE = "django_jobqueue.storage.memory.MemoryStorage"
+
+#: The file of a ``FileStorage`` that names none, in ``BASE_DIR`` or else the working directory.
+DEFAULT_FILE = "jobqueue.sqlite3"
 
 #: Turns a given value into the config's, or raises ``ValueError`` with the rule it breaks.
 _Reader = Callable[[object], Any]
@@ -94,6 +99,9 @@ class QueueConfig:
         storage: dotted path of the ``Storage`` class.
         cache: alias in ``settings.CACHES`` (a django-redis cache) whose connection is used.
         url: ``redis://``, ``rediss://`` or ``unix://``; used instead of ``cache`` when set.
+        path: the file of a ``FileStorage``, text or ``Path``; a relative one is sought in ``BASE_DIR``, or
+            in the working directory where the settings have none. Left out it is ``jobqueue.sqlite3`` there.
+            Other storages ignore it.
         key_prefix: what every key begins with; with a hash tag (``{jq}:``) it runs on a cluster.
         concurrency: jobs that one worker runs at a time.
         max_attempts: runs a job may have before it fails for good.
@@ -115,6 +123,7 @@ class QueueConfig:
     storage: str = REDIS_STORAGE
     cache: str | None = "default"
     url: str | None = None
+    path: str | None = None
     key_prefix: str = DEFAULT_KEY_PREFIX
     concurrency: int = 10
     max_attempts: int = 3
@@ -191,20 +200,29 @@ def _shared_prefixes(configs: Iterable[QueueConfig]) -> list[Problem]:
     seen: dict[tuple[str | None, str | None, str], str] = {}
     problems = []
     for config in configs:
-        place = (config.url, None if config.url else config.cache, config.key_prefix)
+        place = (*_server(config), config.key_prefix)
         other = seen.setdefault(place, config.alias)
         if other != config.alias:
             problems.append(
                 Problem(
                     config.alias,
                     "KEY_PREFIX",
-                    f"JOBQUEUE[{config.alias!r}] and JOBQUEUE[{other!r}] share server and KEY_PREFIX "
+                    f"JOBQUEUE[{config.alias!r}] and JOBQUEUE[{other!r}] share server or file, and KEY_PREFIX "
                     f"{config.key_prefix!r}: each would take the other's jobs",
                     "give one of them its own KEY_PREFIX",
                     "django_jobqueue.E006",
                 )
             )
     return problems
+
+
+def _server(config: QueueConfig) -> tuple[str | None, str | None]:
+    """Where the jobs of a queue are."""
+    if config.storage == FILE_STORAGE:
+        return (config.storage, config.path)
+    if config.storage == MEMORY_STORAGE:
+        return (config.storage, None)
+    return (config.url, None if config.url else config.cache)
 
 
 class _Reading:
@@ -228,6 +246,8 @@ class _Reading:
         self._durations(config, reaper)
         if config.storage == REDIS_STORAGE and not config.url:
             self._cache(config.cache)
+        if config.storage == FILE_STORAGE:
+            config = replace(config, path=database_path(config.path))
         return replace(config, reaper=reaper)
 
     def _known(
@@ -343,6 +363,21 @@ def _required_path(value: object) -> str:
     return path
 
 
+def _file_path(value: object) -> str | None:
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path or "\0" in path or path == ":memory:":
+        raise ValueError("the path of a file, as text or as a Path; for a queue in memory use MemoryStorage")
+    return path
+
+
+def database_path(given: str | None) -> str:
+    """The file of a ``FileStorage``, the same for every process whatever its working directory."""
+    base = getattr(settings, "BASE_DIR", None) or os.getcwd()
+    return os.path.realpath(os.path.join(base, given or DEFAULT_FILE))
+
+
 def _url(value: object) -> str | None:
     if value is None:
         return None
@@ -391,6 +426,7 @@ _QUEUE_READERS: dict[str, _Reader] = {
     "STORAGE": _required_path,
     "CACHE": _optional_text,
     "URL": _url,
+    "PATH": _file_path,
     "KEY_PREFIX": _text,
     "CONCURRENCY": _count,
     "MAX_ATTEMPTS": _count,

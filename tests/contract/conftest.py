@@ -2,35 +2,54 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils.module_loading import import_string
 
-from django_jobqueue.conf import QueueConfig
+from django_jobqueue.conf import FILE_STORAGE, MEMORY_STORAGE, REDIS_STORAGE, QueueConfig
 from django_jobqueue.storage.base import Storage
-from django_jobqueue.storage.redis import RedisStorage
-from tests.servers import ExternalServer, Server
+from tests.conftest import EXTERNAL_URL
+from tests.servers import Server
 
 StorageFactory = Callable[..., Storage]
 
 
+@pytest.fixture(params=["url"] if EXTERNAL_URL else ["redis", "valkey", "file", "memory"])
+def base_config(request: pytest.FixtureRequest, key_prefix: str, tmp_path: Path) -> QueueConfig:
+    """A queue on each kind of storage in turn: the test runs once on each."""
+    config = QueueConfig(cache=None, key_prefix=key_prefix)
+    match request.param:
+        case "file":
+            return replace(config, storage=FILE_STORAGE, path=str(tmp_path / "jobqueue.sqlite3"))
+        case "memory":
+            return replace(config, storage=MEMORY_STORAGE)
+        case "url":
+            return replace(config, storage=REDIS_STORAGE, url=EXTERNAL_URL)
+        case kind:
+            server: Server = request.getfixturevalue(f"{kind}_server")
+            return replace(config, storage=REDIS_STORAGE, url=server.url())
+
+
 @pytest.fixture
-def make_storage(server: Server | ExternalServer, key_prefix: str) -> Iterator[StorageFactory]:
+def make_storage(base_config: QueueConfig) -> Iterator[StorageFactory]:
     """A factory of storages of one queue: several stand for several processes.
 
     ``make_storage(**config)`` takes fields of ``QueueConfig``.
     """
-    base = QueueConfig(url=server.url(), cache=None, key_prefix=key_prefix)
     made: list[Storage] = []
 
     def make(**config: Any) -> Storage:
-        storage = RedisStorage(replace(base, **config))
+        storage: Storage = import_string(base_config.storage)(replace(base_config, **config))
         made.append(storage)
         return storage
 
     yield make
 
     for storage in made:
+        if base_config.storage != REDIS_STORAGE:
+            storage.clear()
         storage.close()
 
 

@@ -1,0 +1,1 @@
+"""Queues in an SQLite database: what ``FileStorage`` and ``MemoryStorage`` have in common."""
