@@ -12,11 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ...conf import QueueConfig
+from ...listing import JobPage, Part
 from ...message import JobMessage, JobState
 from ..base import (
     Accepted,
     Claim,
     Counts,
+    Details,
     Fail,
     Heartbeat,
     NewJob,
@@ -27,7 +29,7 @@ from ..base import (
     Verdict,
     WorkerRecord,
 )
-from . import transitions
+from . import pages, transitions
 from .database import Database
 from .feed import Feed, Listener
 from .rows import Place, Rows
@@ -115,7 +117,30 @@ class SQLiteStorage(Storage):
             rows.change(row, rank=rows.now + ttl_ms)
             return "updated"
 
+    def delete(self, job_id: str) -> str:
+        with self._writing(f"deleting job {job_id!r}") as rows:
+            found = rows.job(job_id)
+            if found is None:
+                return "not_found"
+            row, _ = found
+            if not row.is_finished:
+                return str(row.status)
+            rows.remove([row])
+            return "deleted"
+
     # Observers
+
+    def page(self, part: Part, offset: int, limit: int) -> JobPage:
+        with self._reading(f"listing {part} jobs") as rows:
+            return pages.page(rows, part, offset, limit)
+
+    def details(self, job_id: str, worker_id: str | None) -> Details:
+        with self._reading(f"reading job {job_id!r}") as rows:
+            return pages.details(rows, job_id)
+
+    def oldest_queued(self) -> int | None:
+        with self._reading("looking for the oldest job") as rows:
+            return pages.oldest_queued(rows)
 
     def lookup(self, job_ids: Sequence[str]) -> list[Record | None]:
         with self._reading("looking up jobs") as rows:
