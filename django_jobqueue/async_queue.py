@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from asgiref.sync import sync_to_async
 
+from .listing import JobDetails, JobPage, Part
 from .message import JobState, validate_job_id
 from .options import Duration, EnqueueOptions, wait_seconds
 from .results import EnqueueResult, JobStatus, QueueStats, WorkerInfo
@@ -81,6 +82,18 @@ class AsyncCalls:
     async def aretry(self, id: str) -> bool:
         """See ``Queue.retry``."""
         return await in_thread(self._queue.retry, id)
+
+    async def adelete(self, id: str) -> str:
+        """See ``Queue.delete``."""
+        return await in_thread(self._queue.delete, id)
+
+    async def alist_jobs(self, part: Part | str, offset: int = 0, limit: int = 50) -> JobPage:
+        """See ``Queue.list_jobs``."""
+        return await in_thread(self._queue.list_jobs, part, offset, limit)
+
+    async def ainspect(self, id: str) -> JobDetails | None:
+        """See ``Queue.inspect``."""
+        return await in_thread(self._queue.inspect, id)
 
     async def aupdate_result_ttl(self, id: str, ttl: Duration) -> str:
         """See ``Queue.update_result_ttl``."""
