@@ -15,12 +15,13 @@ from django.utils import timezone
 MAX_BLOCK = 100_000
 MAX_LINE = 300
 
-_STRING = rb'"((?:[^"\\]|\\.)*)'
+_STRING = rb'\s*"((?:[^"\\]|\\.)*)'
 _PAYLOAD = re.compile(rb'^\{"id":' + _STRING + rb'","payload":')
 _JOB_NAME = re.compile(rb'^\{"job":' + _STRING + rb'",?')
 _ERROR_MESSAGE = re.compile(rb'^\{"message":' + _STRING)
 
-_UNITS = (("day", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+#: Each is used from two of it up, so that rounding stays small.
+_UNITS = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 0.5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,10 @@ def moment(ms: int | None, now_ms: int) -> Moment | None:
 
 def distance(ms: int) -> str:
     """A span of time from now: ``5 min ago``, ``in 2 days``."""
-    seconds = abs(ms) // 1000
+    seconds = abs(ms) / 1000
     for unit, length in _UNITS:
-        if seconds >= length:
-            count = round(seconds / length)
-            span = f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+        if seconds >= 2 * length:
+            span = f"{round(seconds / max(length, 1))} {unit}"
             return f"in {span}" if ms > 0 else f"{span} ago"
     return "now"
 
@@ -120,7 +120,7 @@ def describe_error(head: bytes, size: int) -> str:
 def error_title(error: dict[str, Any]) -> str:
     """Type and message of a stored error."""
     kind, message = error.get("type"), error.get("message") or "no message was kept"
-    return clean(f"{kind}: {message}" if kind else message)
+    return clean(f"{str(kind).removeprefix('builtins.')}: {message}" if kind else message)
 
 
 def describe_result(head: bytes) -> str:

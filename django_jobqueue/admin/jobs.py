@@ -31,7 +31,7 @@ class Row:
 
     Attributes:
         id: its id; empty for a message that names none.
-        url: its page; empty when the id is one that no job of ours can have.
+        url: its page; empty when it has none, being cancelled, forgotten or named as none of ours can be.
         state: a word for the badge.
         name: the function it calls.
         arguments: those of the call, or the payload; of a completed job, the result.
@@ -111,7 +111,7 @@ def _row(
     name, arguments = describe_message(job.message, job.message_size) if job.message else ("", "")
     return Row(
         id=job.id or "",
-        url=links.job(alias, job.id) if job.id in states else "",
+        url=links.job(alias, job.id) if job.id and state else "",
         state=_word(part, state),
         name=name,
         arguments=describe_result(job.outcome) if part is Part.COMPLETED else arguments,

@@ -77,7 +77,7 @@ def test_a_list_shows_the_jobs_of_its_part(
         ("scheduled", ["Due in 2 min", '"job": "shop.jobs.remind"']),
         ("processing", ["Running; last sign of life", "Worker worker-1", "Attempt 1 of 3", '"args": [ 2026 ]']),
         ("completed", ["Completed", "Result 14 bytes", '"sum": 3', "is not kept"]),
-        ("failing", ["Attempt 1 failed", "Next attempt in 5"]),
+        ("failing", ["Attempt 1 failed", "Next attempt in"]),
         ("failed", ["Failed", "LookupError: no such customer: 7", 'File "shop/jobs.py", line 12, in bill']),
     ],
 )
