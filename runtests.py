@@ -3,7 +3,7 @@
 
     python runtests.py [pytest arguments]
 
-Without arguments everything runs but the tests that need a container engine.
+Everything runs but the tests that need a container engine; those run with ``-m docker``.
 """
 
 import platform
@@ -12,8 +12,6 @@ from importlib.metadata import version
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_DJANGO = (5, 2)
-
-DEFAULT_ARGUMENTS = ["-m", "not docker"]
 
 
 def main(arguments: list[str]) -> int:
@@ -26,7 +24,7 @@ def main(arguments: list[str]) -> int:
 
     import pytest
 
-    return int(pytest.main(arguments or DEFAULT_ARGUMENTS))
+    return int(pytest.main(arguments))
 
 
 class CannotRun(Exception):

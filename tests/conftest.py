@@ -9,11 +9,32 @@ from typing import Any
 import pytest
 
 from django_jobqueue.queue import Queue
+from tests.containers import IMAGES, Choice, Source, asked_images, choose, container, has_engine, has_program
 from tests.faults.processes import CommandProcess
 from tests.servers import Cluster, ExternalServer, SentinelTrio, Server
 
-#: A running server to test against instead of the two that would be launched.
-EXTERNAL_URL = os.environ.get("JOBQUEUE_TEST_REDIS_URL")
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let images be asked for."""
+    parser.addoption(
+        "--container-image",
+        action="append",
+        default=[],
+        metavar="IMAGE",
+        help="run on a server in a container, like redis:7 or valkey/valkey:8; may be given more than once",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once on each server there is for it; see ``tests.containers``."""
+    images = asked_images(
+        metafunc.config.getoption("--container-image"), os.environ.get("JOBQUEUE_TEST_CONTAINER_IMAGES")
+    )
+    if "server" in metafunc.fixturenames:
+        choices = choose(os.environ.get("JOBQUEUE_TEST_REDIS_URL"), images, has_program, has_engine)
+        metafunc.parametrize("server", choices, indirect=True, scope="session", ids=lambda choice: choice.name)
+    if "container_server" in metafunc.fixturenames:
+        metafunc.parametrize("container_server", images or IMAGES, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +51,25 @@ def valkey_server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["url"] if EXTERNAL_URL else ["redis", "valkey"])
-def server(request: pytest.FixtureRequest) -> Server | ExternalServer:
-    """Each kind of server in turn: the test runs once on each."""
-    if request.param == "url":
-        assert EXTERNAL_URL is not None
-        return ExternalServer(EXTERNAL_URL)
-    shared: Server = request.getfixturevalue(f"{request.param}_server")
-    return shared
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[Server | ExternalServer]:
+    """Each server in turn that ``tests.containers.choose`` names: the test runs once on each."""
+    choice: Choice = request.param
+    match choice.source:
+        case Source.URL:
+            yield ExternalServer(choice.what)
+        case Source.PROGRAM:
+            yield request.getfixturevalue(f"{choice.what}_server")
+        case Source.CONTAINER:
+            with container(choice.what) as server:
+                yield server
+
+
+@pytest.fixture(scope="session")
+def container_server(request: pytest.FixtureRequest) -> Iterator[ExternalServer]:
+    """Each image in turn that was asked for, or else each that we support."""
+    with container(request.param) as server:
+        yield server
 
 
 @pytest.fixture

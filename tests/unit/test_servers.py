@@ -72,7 +72,7 @@ def test_two_servers_share_neither_port_nor_data(make_server):
 def test_a_server_takes_another_port_when_it_loses_the_race_for_one(make_server, monkeypatch):
     first = make_server()
     ports = iter([first.port, free_port()])
-    monkeypatch.setattr(servers, "free_port", lambda: next(ports))
+    monkeypatch.setattr(servers.server, "free_port", lambda: next(ports))
 
     second = make_server()
 
@@ -138,7 +138,7 @@ def test_a_hard_exit_of_the_tests_leaves_no_server_behind():
         print(server.pid, server.directory, flush=True)
         os._exit(1)
     """)
-    root = Path(servers.__file__).parents[1]
+    root = Path(servers.__file__).parents[2]
 
     run = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
 

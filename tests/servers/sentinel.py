@@ -1,0 +1,158 @@
+"""A primary with replicas under Sentinel."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from redis.sentinel import Sentinel
+
+from .programs import LOOPBACK, ServerFailed
+from .server import ConfigValue, Server
+from .waiting import GROUP_DEADLINE, wait_until
+from .warden import Started
+
+
+class SentinelProcess(Server):
+    """One sentinel, which watches the primary on a port."""
+
+    def __init__(self, kind: str, *, service_name: str, primary_port: int) -> None:
+        watch = [
+            f"monitor {service_name} {LOOPBACK} {primary_port} 2",
+            f"down-after-milliseconds {service_name} 1000",
+            f"failover-timeout {service_name} 5000",
+        ]
+        super().__init__(kind, config={"sentinel": watch})
+
+    def _default_config(self) -> dict[str, ConfigValue]:
+        return {}
+
+    def _arguments(self) -> list[str]:
+        return [*super()._arguments(), "--sentinel"]
+
+
+class SentinelTrio(Started):
+    """One primary and two replicas, watched by three sentinels, quick to fail over (about two seconds)."""
+
+    service_name = "mymaster"
+
+    def __init__(self, kind: str = "redis") -> None:
+        self.kind = kind
+        self.nodes: list[Server] = []
+        self.watchers: list[SentinelProcess] = []
+
+    @property
+    def sentinels(self) -> list[tuple[str, int]]:
+        """The sentinels' addresses, as django-redis and redis-py take them."""
+        return [(watcher.host, watcher.port) for watcher in self.watchers]
+
+    def sentinel(self) -> Sentinel:
+        """Return a redis-py Sentinel client."""
+        return Sentinel(self.sentinels, socket_timeout=1)
+
+    def start(self) -> Self:
+        """Start everything and wait until each sentinel knows the other two and both replicas.
+
+        Raises:
+            ServerFailed: a process failed, or they did not agree in time.
+        """
+        primary = self._add_node({})
+        for _ in range(2):
+            self._add_node({"replicaof": f"{LOOPBACK} {primary.port}"})
+        for _ in range(3):
+            self._add_watcher(primary.port)
+        wait_until(self._is_whole, GROUP_DEADLINE, self._failure)
+        return self
+
+    def primary(self) -> Server:
+        """Return the node that the sentinels agree on and that believes it too.
+
+        Raises:
+            ServerFailed: there was none in time.
+        """
+        elected: list[Server] = []
+
+        def agreed() -> bool:
+            ports = {self._elected_port(watcher) for watcher in self.watchers}
+            elected[:] = [node for node in self.nodes if {node.port} == ports and _role(node) == "master"]
+            return bool(elected)
+
+        wait_until(agreed, GROUP_DEADLINE, self._failure)
+        return elected[0]
+
+    def kill_primary(self) -> Server:
+        """SIGKILL the primary and return it; ``wait_for_new_primary`` sees the end of the failover."""
+        primary = self.primary()
+        primary.kill()
+        return primary
+
+    def wait_for_new_primary(self, old: Server) -> Server:
+        """Return the node that took over from ``old``.
+
+        Raises:
+            ServerFailed: none did in time.
+        """
+        ports = [old.port]
+
+        def elected() -> bool:
+            ports[:] = [self._elected_port(self.watchers[0])]
+            return ports != [old.port]
+
+        wait_until(elected, GROUP_DEADLINE, self._failure)
+        return self.primary()
+
+    def restore(self) -> None:
+        """Start the nodes that were killed and wait until the trio is whole again."""
+        for node in self.nodes:
+            if not node.is_running:
+                node.start()
+        wait_until(self._is_whole, GROUP_DEADLINE, self._failure)
+
+    def close(self) -> None:
+        """End all processes and remove their directories."""
+        # Sentinels first: they would fail over while the nodes go.
+        for server in [*self.watchers, *self.nodes]:
+            server.close()
+
+    def _add_node(self, config: dict[str, ConfigValue]) -> Server:
+        node = Server(self.kind, config={"repl-diskless-sync-delay": 0, **config})
+        self.nodes.append(node)
+        return node.start()
+
+    def _add_watcher(self, primary_port: int) -> None:
+        watcher = SentinelProcess(self.kind, service_name=self.service_name, primary_port=primary_port)
+        self.watchers.append(watcher)
+        watcher.start()
+        # Sentinels find each other and the replicas by polling; the usual periods would cost ten seconds.
+        # But not faster pings: a replica is electable only while its last INFO is younger than five ping
+        # periods, and once the primary is down INFO is sent once a second (sentinel.c, sentinelSelectSlave).
+        periods = {"info-period": 200, "ping-period": 300, "ask-period": 100, "publish-period": 200}
+        with watcher.client() as client:
+            client.execute_command("SENTINEL", "DEBUG", *(x for pair in periods.items() for x in pair))
+
+    def _is_whole(self) -> bool:
+        primaries = [node for node in self.nodes if _role(node) == "master"]
+        return len(primaries) == 1 and all(self._sees_all(watcher) for watcher in self.watchers)
+
+    def _sees_all(self, watcher: SentinelProcess) -> bool:
+        with watcher.client(decode_responses=True) as client:
+            state: dict[str, Any] = client.sentinel_master(self.service_name)
+            replicas: list[dict[str, Any]] = client.sentinel_slaves(self.service_name)
+        linked = [replica for replica in replicas if replica["master-link-status"] == "ok"]
+        return state["num-other-sentinels"] == 2 and state["flags"] == "master" and len(linked) == 2
+
+    def _elected_port(self, watcher: SentinelProcess) -> int:
+        with watcher.client(decode_responses=True) as client:
+            _, port = client.sentinel_get_master_addr_by_name(self.service_name)
+        return int(port)
+
+    def _failure(self) -> ServerFailed:
+        logs = "\n".join(f"[{watcher.port}]\n{watcher.log()}" for watcher in self.watchers)
+        return ServerFailed(f"the sentinels did not agree within {GROUP_DEADLINE:g} s; their logs:\n{logs}")
+
+
+def _role(node: Server) -> str | None:
+    """Return ``"master"`` or ``"slave"``, the server's own words; None when it is down."""
+    if not node.is_running:
+        return None
+    with node.client(decode_responses=True, socket_timeout=1) as client:
+        return str(client.role()[0])
