@@ -1,10 +1,34 @@
-"""The script calls of enqueue, claim and commit: which keys and arguments they need."""
+"""The script calls of enqueue, claim, commit and sweep: which keys and arguments they need."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
 
 from .base import Complete, Fail, NewJob, Outcome, Release, Retry
 from .keys import Keys
 from .scripts import Call, script
+from .transport import BATCH
+
+#: Most bytes of messages in one pipeline; the server buffers all of it.
+BATCH_BYTES = 8 * 1024 * 1024
+
+#: Fields visited in one step of the sweep.
+SWEEP_PAGE = 200
+
+#: Milliseconds after which a tombstone cannot matter: no producer's clock is that far off.
+TOMBSTONE_AGE_MS = 24 * 3600 * 1000
+
+
+def first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
+    """The first of these jobs, few and small enough for one round trip; at least one."""
+    size, part = 0, dict[int, NewJob]()
+    for i, job in islice(jobs.items(), BATCH):
+        size += len(job.message.raw)
+        if part and size > BATCH_BYTES:
+            break
+        part[i] = job
+    return part
 
 
 def enqueue_call(keys: Keys, job: NewJob, resent: bool) -> Call:
@@ -55,3 +79,17 @@ def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:
                 message.id, message.raw, message.created_at, message.attempts, worker_id, keys.events
             )  # fmt: skip
             return Call(script("release"), (keys.jobs, keys.queue, processing), args_release)
+
+
+def sweep_calls(keys: Keys, cursors: Mapping[str, bytes], ttl_ms: int) -> list[Call]:
+    """One step of each walk of the sweep: jobs, results, errors, and cancelled with progress."""
+    return [
+        Call(script("sweep_jobs"), (keys.jobs, keys.completed, keys.failed), (cursors["jobs"], SWEEP_PAGE, ttl_ms)),
+        Call(script("sweep_payloads"), (keys.results,), (cursors["results"], SWEEP_PAGE)),
+        Call(script("sweep_payloads"), (keys.errors,), (cursors["errors"], SWEEP_PAGE)),
+        Call(
+            script("sweep_marks"),
+            (keys.cancelled, keys.progress, keys.jobs),
+            (cursors["cancelled"], cursors["progress"], SWEEP_PAGE, TOMBSTONE_AGE_MS),
+        ),
+    ]

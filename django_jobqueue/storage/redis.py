@@ -6,8 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from ..conf import QueueConfig
@@ -30,7 +29,7 @@ from .base import (
     Verdict,
     WorkerRecord,
 )
-from .calls import claim_call, enqueue_call, outcome_call
+from .calls import claim_call, enqueue_call, first_part, outcome_call, sweep_calls
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
 from .pages import read_details, read_page
@@ -38,9 +37,6 @@ from .replies import milliseconds, record
 from .scripts import Call, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport, all_or_error
-
-#: Most bytes of messages in one pipeline; the server buffers all of it.
-BATCH_BYTES = 8 * 1024 * 1024
 
 #: What complete, fail and retry reply: done now, or found done although the lease is gone.
 APPLIED, FOUND_APPLIED = 1, 2
@@ -54,12 +50,8 @@ HELD_LIMIT = 10_000
 #: Messages read at a time when a cancelled retry is searched through the whole queue.
 SEARCH_PAGE = 1000
 
-#: Fields visited in one step of the sweep, and keys in one step of the search for lost lists.
-SWEEP_PAGE = 200
+#: Keys visited in one step of the search for lost lists.
 SCAN_PAGE = 1000
-
-#: Milliseconds after which a tombstone cannot matter: no producer's clock is that far off.
-TOMBSTONE_AGE_MS = 24 * 3600 * 1000
 
 _storages: weakref.WeakSet[RedisStorage] = weakref.WeakSet()
 
@@ -90,7 +82,7 @@ class RedisStorage(Storage):
         accepted: list[Accepted | None] = [None] * len(jobs)
         waiting = dict(enumerate(jobs))
         while waiting:
-            part = _first_part(waiting)
+            part = first_part(waiting)
             replies = self._enqueue(list(part.values()))
             for (i, job), reply in zip(part.items(), replies, strict=True):
                 if reply == b"clash":
@@ -431,21 +423,7 @@ class RedisStorage(Storage):
 
     def sweep(self) -> None:
         keys, cursors = self.keys, self._sweep_cursors
-        ttl_ms = int(self.config.result_ttl * 1000)
-        calls = [
-            Call(
-                script("sweep_jobs"),
-                (keys.jobs, keys.completed, keys.failed),
-                (cursors["jobs"], SWEEP_PAGE, ttl_ms),
-            ),
-            Call(script("sweep_payloads"), (keys.results,), (cursors["results"], SWEEP_PAGE)),
-            Call(script("sweep_payloads"), (keys.errors,), (cursors["errors"], SWEEP_PAGE)),
-            Call(
-                script("sweep_marks"),
-                (keys.cancelled, keys.progress, keys.jobs),
-                (cursors["cancelled"], cursors["progress"], SWEEP_PAGE, TOMBSTONE_AGE_MS),
-            ),
-        ]
+        calls = sweep_calls(keys, cursors, int(self.config.result_ttl * 1000))
         jobs, results, errors, (cancelled, progress) = self._transport.run_all("sweeping", calls)
         cursors.update(jobs=jobs, results=results, errors=errors, cancelled=cancelled, progress=progress)
 
@@ -499,17 +477,6 @@ class RedisStorage(Storage):
             subscriber.close()
         if blocking is not None:
             blocking.close()
-
-
-def _first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
-    """The first of these jobs, few and small enough for one round trip; at least one."""
-    size, part = 0, dict[int, NewJob]()
-    for i, job in islice(jobs.items(), BATCH):
-        size += len(job.message.raw)
-        if part and size > BATCH_BYTES:
-            break
-        part[i] = job
-    return part
 
 
 def _reset_after_fork() -> None:
