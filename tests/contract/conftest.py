@@ -1,5 +1,6 @@
 """The storages that the contract suite runs on."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from django.utils.module_loading import import_string
 
 from django_jobqueue.conf import FILE_STORAGE, MEMORY_STORAGE, REDIS_STORAGE, QueueConfig
 from django_jobqueue.storage.base import Storage
-from tests.conftest import EXTERNAL_URL
 from tests.servers import Server
+
+#: A running server to test against instead of those that would be launched.
+EXTERNAL_URL = os.environ.get("JOBQUEUE_TEST_REDIS_URL")
 
 StorageFactory = Callable[..., Storage]
 
