@@ -1,6 +1,6 @@
 """A queue with jobs in every state, users with each right, and the addresses of the pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from django.test import Client
 from django_jobqueue.queue import Queue
 from tests.admin.pages import Pages
 from tests.contract.build import claim, claimed, commit, complete, enqueue, fail, message, retry
-from tests.integration.conftest import configure, make_worker, queue  # noqa: F401 - fixtures
+from tests.integration.conftest import configure  # noqa: F401 - a fixture
 
 #: A stored error as a Python worker writes it.
 ERROR = (
@@ -25,7 +25,16 @@ def call(name: str, *args: object, **kwargs: object) -> dict[str, object]:
 
 
 @pytest.fixture
-def filled(queue: Queue) -> Queue:  # noqa: F811
+def queue(configure: Callable[..., Queue]) -> Iterator[Queue]:  # noqa: F811
+    """The default queue, empty. Its keys go afterwards: the shared server would fill up with jobs."""
+    queue = configure()
+    yield queue
+    queue.clear()
+    queue.close()
+
+
+@pytest.fixture
+def filled(queue: Queue) -> Queue:
     """The default queue with one job in each state, named after it."""
     storage = queue.storage
     storage.renew("worker-1", b'{"host":"web-1","pid":4711,"version":"0.1.0","concurrency":4}', [])
