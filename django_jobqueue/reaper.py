@@ -98,7 +98,7 @@ class Reaper:
         self._look_interval = min(LONGEST_LOOK_INTERVAL, visibility / LOOKS_PER_TIMEOUT)
         self._sweep_interval = min(LONGEST_SWEEP_INTERVAL, visibility / 2)
         self._next_sweep = self._next_look = self._next_promote = self._next_expire = 0.0
-        # Workers that hold messages but are not listed, as the last sweep found them.
+        # Workers that hold messages but are not listed, as the sweep found them.
         self._vanished: set[str] = set()
         # Messages seen taken but not started, and since when. A worker of the Node library has no
         # heartbeat, and every job it takes is for an instant in that state.
@@ -263,6 +263,7 @@ class Reaper:
         ids = [heartbeat.worker_id for heartbeat in heartbeats]
         suspects = storage.suspects([*ids, *self._vanished])
         settled = sum(self._recovery.settle(suspect) for suspect in self._overdue(suspects))
+        self._vanished = {worker_id for worker_id in self._vanished - set(ids) if storage.held(worker_id)}
         # Later than the settling: an entry with messages left must stay to be found.
         oldest_ms = 2 * self.queue.config.visibility_timeout * 1000
         for heartbeat in heartbeats:
@@ -275,7 +276,8 @@ class Reaper:
         storage = self.queue.storage
         storage.sweep()
         known = [heartbeat.worker_id for heartbeat in storage.heartbeats()]
-        self._vanished = storage.vanished_workers(known)
+        # Each step finds some; they stay until nothing is left in their lists.
+        self._vanished |= storage.vanished_workers(known)
 
     def _overdue(self, suspects: list[Suspect]) -> list[Suspect]:
         """Those to act on now: stalled jobs, and others that were suspect at the last look already."""

@@ -397,6 +397,21 @@ def test_a_job_that_was_only_taken_is_recovered_at_the_second_look(configure: Ca
     assert status is not None and (status.state, status.attempts) == (Status.QUEUED, 0)
 
 
+def test_a_lost_list_is_found_among_thousands_of_other_keys(configure: Callable[..., Queue], server: Server) -> None:
+    queue = configure(VISIBILITY_TIMEOUT=0.05)
+    queue.enqueue("a")
+    assert queue.storage.wait_and_take("unlisted", 1) is not None
+    foreign = [f"{queue.config.key_prefix}foreign:{n}" for n in range(5000)]
+    reaper = Reaper(queue)
+    with server.client() as client:
+        client.mset(dict.fromkeys(foreign, "x"))
+
+        wait_until(lambda: reaper.run_once() == 1, 30, never)
+
+        client.unlink(*foreign)
+    assert queue.stats().queued == 1
+
+
 def test_dead_workers_are_taken_off_the_list(configure: Callable[..., Queue]) -> None:
     queue = configure(VISIBILITY_TIMEOUT=0.05)
     queue.storage.renew("dead", b"{}", [])
