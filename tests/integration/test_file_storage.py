@@ -237,6 +237,25 @@ def test_forked_children_and_their_parent_share_the_queue(storage: FileStorage) 
     end()
 
 
+def test_many_may_open_a_new_file_at_once(open_storage: Callable[..., FileStorage], tmp_path: Path) -> None:
+    for attempt in range(20):
+        path, together = str(tmp_path / f"new-{attempt}"), threading.Barrier(6)
+        opened: list[str | None] = []
+
+        def first_use(path: str, together: threading.Barrier, opened: list[str | None]) -> None:
+            storage = open_storage(path=path)
+            together.wait(10)
+            opened.extend(enqueue(storage, message("a")))
+
+        threads = [threading.Thread(target=first_use, args=(path, together, opened)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+        assert sorted(map(str, opened)) == ["None", *["queued"] * 5]
+
+
 def test_threads_share_a_storage(storage: FileStorage) -> None:
     taken: list[list[str]] = [[] for _ in range(4)]
 

@@ -78,9 +78,17 @@ def inspect(connection: sqlite3.Connection, name: str) -> int:
     Raises:
         StorageError: it belongs to somebody else, or to a newer version of this package.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    is_empty = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+    # In one view: another process may be making the tables at this moment.
+    is_alone = not connection.in_transaction
+    if is_alone:
+        connection.execute("BEGIN")
+    try:
+        (is_empty,) = connection.execute("SELECT COUNT(*) = 0 FROM sqlite_schema").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+    finally:
+        if is_alone:
+            connection.execute("ROLLBACK")
     if application != APPLICATION_ID and not is_empty:
         raise StorageError(f"{name} holds tables of another program; set PATH to a file of the queue's own")
     if version > VERSION:
