@@ -2,7 +2,8 @@
 
 Starts a Valkey server, the site and its workers; indexes Python's standard library, one job a file;
 kills a worker on the way; and shows that every job was done all the same. Then the site stays up
-until Ctrl-C, which ends and removes everything.
+until Ctrl-C, which ends and removes everything. With JOBQUEUE_STORAGE=file the queue is a file, and no
+server is started.
 """
 
 from __future__ import annotations
@@ -64,13 +65,16 @@ class Demo:
         self._children = children
         self._workers_started = 0
         self._is_configured = False
-        self._owns_server = not os.environ.get("REDIS_URL")
+        self._is_in_a_file = os.environ.get("JOBQUEUE_STORAGE") == "file"
+        self._owns_jobs = self._is_in_a_file or not os.environ.get("REDIS_URL")
 
     def run(self) -> Outcome:
         """Set everything up, run the indexing, show the summary."""
         password = secrets.token_urlsafe(9)
-        say("Starting the queue's server, the database and the site …")
-        self._configure(self._start_valkey() if self._owns_server else os.environ["REDIS_URL"])
+        say("Starting the queue, the database and the site …")
+        if self._owns_jobs and not self._is_in_a_file:
+            os.environ["REDIS_URL"] = self._start_valkey()
+        self._configure()
         self._create_database(password)
         url = self._start_site()
         say(f"  The site is at {url}; the index fills while you look at it.")
@@ -96,14 +100,14 @@ class Demo:
         server.wait_until(lambda: answers_ping(port))
         return f"redis://127.0.0.1:{port}/0"
 
-    def _configure(self, redis_url: str) -> None:
+    def _configure(self) -> None:
         """Tell this process and its children where everything is, then load Django."""
         os.environ.update(
             DJANGO_SETTINGS_MODULE="site_config.settings",
             # With DEBUG on, Django keeps every query in memory, which costs the workers half their time.
             DEBUG="0",
             SECRET_KEY=secrets.token_urlsafe(40),
-            REDIS_URL=redis_url,
+            JOBQUEUE_PATH=str(self._folder / "jobqueue.sqlite3"),
             # On a server with other users, no key but the demo's own is ever touched.
             JOBQUEUE_KEY_PREFIX=f"codeindex-demo-{secrets.token_hex(4)}:",
             JOBQUEUE_VISIBILITY_TIMEOUT=str(VISIBILITY_TIMEOUT),
@@ -118,7 +122,7 @@ class Demo:
         try:
             queues["default"].stats()
         except JobQueueError as error:
-            raise DemoFailed(f"the queue's server does not answer: {error}") from error
+            raise DemoFailed(f"the queue does not answer: {error}") from error
         self._is_configured = True
 
     def _create_database(self, password: str) -> None:
@@ -162,7 +166,7 @@ class Demo:
 
     def remove_keys(self) -> None:
         """Remove what this demo has put on a server that it does not own."""
-        if self._owns_server or not self._is_configured:
+        if self._owns_jobs or not self._is_configured:
             return
         from django_jobqueue import queues
 

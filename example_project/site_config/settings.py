@@ -25,8 +25,16 @@ INSTALLED_APPS = [
     "codeindex",
 ]
 
+# JOBQUEUE_STORAGE=file keeps the jobs in jobqueue.sqlite3 beside manage.py, and needs no server.
+QUEUE_STORAGES = {
+    "redis": "django_jobqueue.storage.redis.RedisStorage",
+    "file": "django_jobqueue.storage.file.FileStorage",
+}
+
 JOBQUEUE = {
     "default": {
+        "STORAGE": QUEUE_STORAGES[os.environ.get("JOBQUEUE_STORAGE", "redis")],
+        "PATH": os.environ.get("JOBQUEUE_PATH"),
         "URL": os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"),
         "KEY_PREFIX": os.environ.get("JOBQUEUE_KEY_PREFIX", "codeindex:"),
         # How long a killed worker's jobs wait before another worker has them: at most 1.5 times this.
