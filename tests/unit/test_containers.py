@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests import containers
 from tests.containers import Choice, Source, asked_images, choose, container
 from tests.servers import ServerNotFound
 
@@ -69,7 +70,7 @@ def test_images_are_asked_for_by_option_or_environment(
 
 
 def test_a_container_without_an_engine_fails_and_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
+    monkeypatch.setattr(containers, "has_engine", lambda: False)
 
     with pytest.raises(ServerNotFound, match="start Docker"), container("redis:7"):
         pass
