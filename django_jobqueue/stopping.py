@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -60,23 +61,40 @@ class SignalPipe:
 
 @contextmanager
 def signal_pipe(*kinds: int) -> Iterator[SignalPipe]:
-    """Take over signals for the body. Their handlers only write to a pipe, since a handler that
-    takes a lock can meet the very code that holds it."""
+    """Take over signals for the body, in this process but not in its forks. Their handlers only
+    write to a pipe, since a handler that takes a lock can meet the very code that holds it."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     previous_fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    previous = {number: signal.signal(number, lambda *_: None) for number in kinds}
+    _replaced.update({number: signal.signal(number, lambda *_: None) for number in kinds})
     # A supervisor holds them back until a child is ready for them, which is now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, kinds)
-    pipe = SignalPipe(read, write, frozenset({_DONE, *kinds}))
     try:
-        yield pipe
+        yield SignalPipe(read, write, frozenset({_DONE, *kinds}))
     finally:
-        signal.set_wakeup_fd(previous_fd)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        _restore(previous_fd)
         os.close(read)
         os.close(write)
+
+
+#: The handlers of the application whose signals are taken over.
+_replaced: dict[int, Any] = {}
+
+
+def _restore(wakeup_fd: int = -1) -> None:
+    """Let signals be handled as before; also in a fork, where they would reach this process' pipe.
+
+    Such forks are the children of a supervisor, and processes that jobs start.
+    """
+    if _replaced:
+        signal.set_wakeup_fd(wakeup_fd)
+    while _replaced:
+        number, handler = _replaced.popitem()
+        # None: it was not set from Python.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+os.register_at_fork(after_in_child=_restore)
 
 
 class StopWaiter:

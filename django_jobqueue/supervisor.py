@@ -206,8 +206,7 @@ def forking(run: Callable[[int], int]) -> Launch:
     def launch(control: int, private: Collection[int]) -> int:
         _warn_of_threads()
         # What is still in the buffers would be written by both.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         pid = os.fork()
         if pid == 0:
             _be_child(run, control, private)
@@ -220,8 +219,6 @@ def _be_child(run: Callable[[int], int], control: int, private: Collection[int])
     """The life of a forked child; never returns, so that the parent's code is not run twice."""
     status = 1
     try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd in private:
             os.close(fd)
         status = run(control)
@@ -229,10 +226,15 @@ def _be_child(run: Callable[[int], int], control: int, private: Collection[int])
         logger.exception("worker process %d ends because of an unexpected error", os.getpid())
     finally:
         logging.shutdown()
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        _flush()
         os._exit(status)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # Who read it may be gone, and nobody need be told.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
 
 
 def _warn_of_threads() -> None:

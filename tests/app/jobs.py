@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+import warnings
 
 from django_jobqueue import JobContext, job
 
@@ -60,6 +62,24 @@ def append_line(path: str, line: str, seconds: float = 0.0) -> str:
     time.sleep(seconds)
     _append(path, f"end {line} {os.getpid()}")
     return line
+
+
+@job
+def end_fork() -> int:
+    """Fork, end the fork with SIGTERM, and return how it ended."""
+    running, tell = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        pid = os.fork()
+    if pid == 0:
+        os.write(tell, b"!")
+        time.sleep(30)
+        os._exit(0)
+    os.read(running, 1)
+    os.close(running)
+    os.close(tell)
+    os.kill(pid, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 _leaked: list[bytearray] = []

@@ -34,6 +34,17 @@ def test_a_worker_runs_jobs_until_sigterm(queue: Queue, start_command: StartComm
     assert queue.stats().workers == 0
 
 
+def test_a_signal_to_a_fork_of_a_job_does_not_stop_the_worker(queue: Queue, start_command: StartCommand) -> None:
+    worker = start_command("jobqueue_worker")
+
+    assert jobs.end_fork.enqueue_and_wait() == -signal.SIGTERM
+
+    assert jobs.add.enqueue_and_wait(1, 2) == 3
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert worker.output().count("Stopping") == 1
+
+
 def test_a_burst_ends_with_success(queue: Queue, start_command: StartCommand) -> None:
     queue.enqueue_many([(f"job-{n}", jobs.add.payload((n, 1), {})) for n in range(50)])
 
