@@ -292,6 +292,9 @@ def test_the_next_job_that_django_finishes_takes_nodes_ttl_off_all_results(
     node.wait_until(lambda: state_of(queue, "bad on node").status is Status.FAILED, "Node's jobs have ended")
     assert {"results", "errors", "workers"} <= set(keyspace.whole_hashes_that_expire())
     node.call("stopWorker")
+    # Until the server has seen the end of Node's connection, its BLMOVE may still take a job.
+    main = queue.storage._connector.main()  # type: ignore[attr-defined]
+    node.wait_until(lambda: main.info("clients")["blocked_clients"] == 0, "Node's worker waits no more")
 
     for ending, payload in (("good", RETURNS), ("bad", THROWS)):
         queue.enqueue(f"{ending} on django", payload, max_attempts=1)
