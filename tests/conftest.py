@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_jobqueue.queue import Queue
+from django_jobqueue.queue import Queue, queues
 from tests.containers import IMAGES, Choice, Source, asked_images, choose, container, has_engine, has_program
 from tests.faults.processes import CommandProcess
 from tests.servers import Cluster, ExternalServer, SentinelTrio, Server
@@ -132,6 +132,24 @@ def jobqueue_settings(server: Server | ExternalServer, key_prefix: str, settings
 
     if isinstance(server, ExternalServer):  # our own servers are thrown away with all they hold
         server.forget(key_prefix)
+
+
+@pytest.fixture
+def configure(jobqueue_settings: dict[str, Any], settings: Any) -> Callable[..., Queue]:
+    """Change settings of the default queue, and return the queue: ``configure(RETRY_BACKOFF=0)``."""
+
+    def change(**changed: Any) -> Queue:
+        settings.JOBQUEUE = {"default": {**jobqueue_settings, **changed}}
+        return queues["default"]
+
+    return change
+
+
+@pytest.fixture
+def queue(configure: Callable[..., Queue]) -> Iterator[Queue]:
+    """The default queue, empty."""
+    yield configure()
+    queues.close()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from django.test import Client
 from django_jobqueue.queue import Queue
 from tests.admin.pages import Pages
 from tests.contract.build import claim, claimed, commit, complete, enqueue, fail, message, retry
-from tests.integration.conftest import configure  # noqa: F401 - a fixture
 
 #: A stored error as a Python worker writes it.
 ERROR = (
@@ -25,7 +24,7 @@ def call(name: str, *args: object, **kwargs: object) -> dict[str, object]:
 
 
 @pytest.fixture
-def queue(configure: Callable[..., Queue]) -> Iterator[Queue]:  # noqa: F811
+def queue(configure: Callable[..., Queue]) -> Iterator[Queue]:
     """The default queue, empty. Its keys go afterwards: the shared server would fill up with jobs."""
     queue = configure()
     yield queue

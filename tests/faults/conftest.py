@@ -1,30 +1,6 @@
-"""A queue on a real server, and processes that work on it."""
+"""What the fault tests read back from the journal of their jobs."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
-
-from django_jobqueue.queue import Queue, queues
-
-
-@pytest.fixture
-def configure(jobqueue_settings: dict[str, Any], settings: Any) -> Callable[..., Queue]:
-    """Change settings of the default queue, and return the queue."""
-
-    def change(**changed: Any) -> Queue:
-        settings.JOBQUEUE = {"default": {**jobqueue_settings, **changed}}
-        return queues["default"]
-
-    return change
-
-
-@pytest.fixture
-def queue(configure: Callable[..., Queue]) -> Iterator[Queue]:
-    """The default queue, empty."""
-    yield configure()
-    queues.close()
 
 
 def noted(journal: Path, what: str) -> list[str]:

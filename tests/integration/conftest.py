@@ -1,30 +1,12 @@
-"""A queue on a real server, and workers of it."""
+"""Workers of the test's queue."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from django_jobqueue.queue import Queue, queues
+from django_jobqueue.queue import Queue
 from django_jobqueue.worker import Worker
-
-
-@pytest.fixture
-def configure(jobqueue_settings: dict[str, Any], settings: Any) -> Callable[..., Queue]:
-    """Change settings of the default queue, and return the queue: ``configure(RETRY_BACKOFF=0)``."""
-
-    def change(**changed: Any) -> Queue:
-        settings.JOBQUEUE = {"default": {**jobqueue_settings, **changed}}
-        return queues["default"]
-
-    return change
-
-
-@pytest.fixture
-def queue(configure: Callable[..., Queue]) -> Iterator[Queue]:
-    """The default queue, empty."""
-    yield configure()
-    queues.close()
 
 
 @pytest.fixture
