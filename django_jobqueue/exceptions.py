@@ -28,7 +28,7 @@ class InvalidOption(JobQueueError, ValueError):
 
 
 class SerializationError(JobQueueError, TypeError):
-    """A payload or a result cannot be written as JSON."""
+    """A payload or a result cannot be written as JSON, or a stored result cannot be read."""
 
     code = "NOT_SERIALIZABLE"
 

@@ -7,6 +7,7 @@ The format is shared with the Node library ``@platformatic/job-queue`` 0.5.0; se
 from __future__ import annotations
 
 import json
+import logging
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from enum import StrEnum
 from typing import Any
 
 from .exceptions import InvalidJobId, MalformedMessage
+
+logger = logging.getLogger(__name__)
 
 #: Longest job id, in characters.
 MAX_ID_LENGTH = 512
@@ -28,6 +31,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # always escaped, so these bytes at the very end can only be the top-level fields.
 _CANONICAL_TAIL = re.compile(rb',"createdAt":(\d+),"attempts":(\d+),"maxAttempts":(\d+)(?:,"resultTTL":(\d+))?\}\Z')
 _TAIL_WINDOW = 160
+
+# As ``lua/include/message.lua`` reads an id.
+_CANONICAL_HEAD = re.compile(rb'\{"id":"([^"\\]+)",')
+
+# Enough to find the top-level fields: strings (a key has a colon behind it) and brackets.
+_TOKEN = re.compile(rb'("(?:[^"\\]|\\.)*")(\s*:\s*)?|[\[\]{}]', re.DOTALL)
+_NUMBER = re.compile(rb"-?\d+")
 
 _ENVELOPE = struct.Struct(">q")
 
@@ -70,11 +80,23 @@ class Status(StrEnum):
     FAILING = "failing"
     COMPLETED = "completed"
     FAILED = "failed"
+    #: Never written: what stands for the job's state is none. See ``JobState.read``.
+    MALFORMED = "malformed"
 
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended, well or badly."""
         return self in (Status.COMPLETED, Status.FAILED)
+
+
+_WRITTEN = {status.value: status for status in Status if status is not Status.MALFORMED}
+
+
+def _digits(text: str) -> int:
+    """A whole number; Python's own ``int`` takes signs, spaces and underscores too."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r:.80} is no whole number")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +108,14 @@ class JobState:
         timestamp: since when, in ms since the epoch, by the server's clock where ours wrote it.
         worker_id: who runs it; only for ``processing``.
         attempts: finished attempts; only for ``failing``.
+        found: what stands there in place of a state; only for ``malformed``, whose timestamp is 0.
     """
 
     status: Status
     timestamp: int
     worker_id: str | None = None
     attempts: int | None = None
+    found: str | None = None
 
     @classmethod
     def parse(cls, raw: bytes | str) -> JobState:
@@ -100,20 +124,31 @@ class JobState:
         Raises:
             MalformedMessage: the string is no state.
         """
-        text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-        word, _, rest = text.partition(":")
-        timestamp, _, detail = rest.partition(":")
         try:
-            status = Status(word)
+            word, _, rest = (raw.decode() if isinstance(raw, bytes) else raw).partition(":")
+            timestamp, _, detail = rest.partition(":")
+            status = _WRITTEN[word]
             if status is Status.FAILING:
-                return cls(status, int(timestamp), attempts=int(detail))
+                return cls(status, _digits(timestamp), attempts=_digits(detail))
             if status is Status.PROCESSING:
-                return cls(status, int(timestamp), worker_id=detail)
-            return cls(status, int(timestamp))
-        except ValueError as error:
-            raise MalformedMessage(f"job state {text[:80]!r} is not <status>:<ms>[:<detail>]") from error
+                return cls(status, _digits(timestamp), worker_id=detail)
+            return cls(status, _digits(timestamp))
+        except (ValueError, KeyError) as error:
+            raise MalformedMessage(f"job state {raw[:80]!r} is not <status>:<ms>[:<detail>]") from error
+
+    @classmethod
+    def read(cls, raw: bytes | str) -> JobState:
+        """Read a state string; what is none comes out as ``malformed``, so that it hides no other job."""
+        try:
+            return cls.parse(raw)
+        except MalformedMessage as error:
+            logger.warning("%s", error)
+            exact = raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw
+            return cls(Status.MALFORMED, 0, found=exact)
 
     def __str__(self) -> str:
+        if self.found is not None:
+            return self.found
         detail = self.attempts if self.status is Status.FAILING else self.worker_id
         return f"{self.status}:{self.timestamp}" + ("" if detail is None else f":{detail}")
 
@@ -184,6 +219,9 @@ class JobMessage:
             MalformedMessage: the bytes are not JSON, not an object, or lack a usable field.
         """
         try:
+            # UTF-16 and UTF-32, which Python's reader takes too.
+            if b"\0" in raw[:4]:
+                raise ValueError("it is not UTF-8")
             fields = loads(raw)
         except (ValueError, RecursionError) as error:
             raise MalformedMessage(f"message of {len(raw)} bytes is not JSON: {error}") from error
@@ -192,6 +230,9 @@ class JobMessage:
         job_id = fields.get("id")
         if not isinstance(job_id, str) or not job_id:
             raise MalformedMessage("message has no string 'id'")
+        head = _CANONICAL_HEAD.match(raw)
+        if not _is_text(job_id) or (head is not None and head[1] != job_id.encode()):
+            raise MalformedMessage("message has an 'id' that is not UTF-8, or two of them")
         return cls(
             id=job_id,
             payload=fields.get("payload"),
@@ -219,9 +260,7 @@ class JobMessage:
         tail = _CANONICAL_TAIL.search(window)
         if tail is None:
             # Written by other hands, in another order or with further fields: those stay.
-            fields = json.loads(self.raw)
-            fields.update(numbers)
-            return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+            return _replaced(self.raw, numbers)
         end = self.raw[: len(self.raw) - len(window) + tail.start()]
         created_at, attempts, max_attempts, ttl = tail.groups()
         return b'%b,"createdAt":%d,"attempts":%d,"maxAttempts":%b%b}' % (
@@ -231,6 +270,40 @@ class JobMessage:
             max_attempts,
             b"" if ttl is None else b',"resultTTL":' + ttl,
         )
+
+
+def readable(raw: bytes | None) -> JobMessage | None:
+    """A kept message; ``None`` for none, and for one that cannot be read."""
+    try:
+        return None if raw is None else JobMessage.decode(raw)
+    except MalformedMessage:
+        return None
+
+
+def _is_text(job_id: str) -> bool:
+    """Whether an id has a UTF-8 form; JSON may hold half of a surrogate pair."""
+    try:
+        job_id.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _replaced(raw: bytes, numbers: Mapping[str, int]) -> bytes:
+    """A message with other numbers in some top-level fields, and no other byte changed.
+
+    Reading and writing it anew would alter numbers of the payload, and fail where it nests deeply.
+    """
+    parts, end, depth = [], 0, 0
+    for token in _TOKEN.finditer(raw):
+        if token[1] is None:
+            depth += 1 if token[0] in b"{[" else -1
+        elif depth == 1 and token[2] and (name := json.loads(token[1])) in numbers:
+            old = _NUMBER.match(raw, token.end())
+            if old is not None:
+                parts += [raw[end : token.end()], b"%d" % numbers[name]]
+                end = old.end()
+    return b"".join([*parts, raw[end:]])
 
 
 def _whole(fields: Mapping[str, Any], name: str, least: int) -> int:

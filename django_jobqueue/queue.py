@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import json
+import logging
 import threading
 import time
 import uuid
@@ -23,18 +23,20 @@ from .exceptions import (
     InvalidOption,
     JobFailedError,
     JobNotFoundError,
-    MalformedMessage,
     PayloadTooLargeError,
     SerializationError,
     UnknownQueue,
 )
 from .listing import JobDetails, JobPage, Part
-from .message import JobMessage, JobState, Status, validate_job_id
+from .message import JobMessage, JobState, Status, readable, validate_job_id
 from .options import Duration, EnqueueOptions, attempts, message_options, milliseconds, wait_seconds
 from .results import EnqueueResult, JobStatus, QueueStats, WorkerInfo
 from .serializers import Serializer
-from .storage.base import NewJob, Record, Storage, WorkerRecord
+from .storage.base import NewJob, Record, Storage
+from .stored import attempts_of, error_of, object_of, worker_info
 from .waiting import WaitingRoom, is_over
+
+logger = logging.getLogger(__name__)
 
 #: Most jobs on one page of ``list_jobs``: messages may be large, and the server waits for none.
 MAX_PAGE = 200
@@ -181,6 +183,9 @@ class Queue(AsyncCalls):
 
         Returns:
             Whether there was such a job; false when it is not failed or its TTL is over.
+
+        Raises:
+            MalformedMessage: its kept message is damaged.
         """
         return self.storage.retry_dead(validate_job_id(id))
 
@@ -206,26 +211,32 @@ class Queue(AsyncCalls):
     # Looking
 
     def get_result(self, id: str, default: Any = None) -> Any:
-        """The result of a completed job, or ``default`` when there is none (yet, or any more)."""
+        """The result of a completed job, or ``default`` when there is none (yet, or any more).
+
+        Raises:
+            SerializationError: there is one, but ``SERIALIZER`` cannot read it.
+        """
         record = self.storage.lookup([validate_job_id(id)])[0]
         if record is None or record.state.status is not Status.COMPLETED or record.payload is None:
             return default
-        return self.serializer.loads(record.payload)
+        return self._load_result(id, record.payload)
 
     def get_status(self, id: str) -> JobStatus | None:
-        """All that is known about a job; ``None`` for an unknown one."""
+        """All that is known about a job; ``None`` for an unknown one.
+
+        Raises:
+            SerializationError: its result is kept, but ``SERIALIZER`` cannot read it.
+        """
         record = self.storage.lookup([validate_job_id(id)])[0]
         if record is None:
             return None
         state = record.state
-        status = JobStatus(id, state.status, state.timestamp, _attempts(record), state.worker_id)
+        status = JobStatus(id, state.status, state.timestamp, attempts_of(record), state.worker_id)
         if state.status is Status.COMPLETED and record.payload is not None:
-            return replace(status, result=self.serializer.loads(record.payload))
+            return replace(status, result=self._load_result(id, record.payload))
         if state.status is Status.FAILED:
-            return replace(status, error=_read_error(record.payload))
-        if record.progress is not None:
-            return replace(status, progress=json.loads(record.progress))
-        return status
+            return replace(status, error=error_of(record.payload))
+        return replace(status, progress=object_of(record.progress))
 
     def get_job_state(self, id: str) -> JobState | None:
         """The state of a job; ``None`` for an unknown one."""
@@ -261,17 +272,11 @@ class Queue(AsyncCalls):
         Raises:
             SerializationError: its result is kept, but ``SERIALIZER`` cannot read it.
         """
-        validate_job_id(id)
-        try:
-            status = self.get_status(id)
-        except ValueError as error:
-            raise SerializationError(
-                f"the result of job {id!r} cannot be read by {self.config.serializer}: {error}"
-            ) from error
+        status = self.get_status(id)
         if status is None:
             return None
         kept = self.storage.details(id, status.worker_id)
-        return JobDetails(status, _readable(kept.message), kept.due_ms, kept.expires_ms)
+        return JobDetails(status, readable(kept.message), kept.due_ms, kept.expires_ms)
 
     def stats(self) -> QueueStats:
         """Sizes of the queue's parts. The cost does not grow with the number of jobs."""
@@ -290,7 +295,7 @@ class Queue(AsyncCalls):
     def workers(self) -> list[WorkerInfo]:
         """The registered workers, by id."""
         limit = self.config.visibility_timeout * 1000
-        return [_worker_info(record, record.heartbeat.age_ms < limit) for record in self.storage.workers()]
+        return [worker_info(record, record.heartbeat.age_ms < limit) for record in self.storage.workers()]
 
     def subscribe(self, handler: Callable[[str, str], None]) -> Callable[[], None]:
         """Call ``handler(id, event)`` on each event of the queue, for monitoring.
@@ -386,7 +391,13 @@ class Queue(AsyncCalls):
             self._announce(job)
             return EnqueueResult(job_id, "scheduled" if job.delay_ms else "queued")
         if record is not None and record.payload is not None and record.state.status is Status.COMPLETED:
-            return EnqueueResult(job_id, "completed", standing.status, self.serializer.loads(record.payload))
+            try:
+                result = self._load_result(job_id, record.payload)
+            except SerializationError as error:
+                # Others of the batch are enqueued by now, and their caller must hear of it.
+                logger.warning("%s", error, extra={"job_id": job_id, "queue": self.alias})
+            else:
+                return EnqueueResult(job_id, "completed", standing.status, result)
         return EnqueueResult(job_id, "duplicate", standing.status)
 
     def _announce(self, job: NewJob) -> None:
@@ -399,48 +410,24 @@ class Queue(AsyncCalls):
         if record is None:
             raise JobNotFoundError(job_id)
         if record.state.status is Status.FAILED:
-            raise JobFailedError(job_id, _read_error(record.payload) or {})
+            raise JobFailedError(job_id, error_of(record.payload) or {})
         if record.payload is None:
             raise JobNotFoundError(job_id)
-        return self.serializer.loads(record.payload)
+        return self._load_result(job_id, record.payload)
 
+    def _load_result(self, job_id: str, payload: bytes) -> Any:
+        """A stored result.
 
-def _attempts(record: Record) -> int | None:
-    match record.state.status:
-        case Status.QUEUED | Status.SCHEDULED:
-            return 0
-        case Status.FAILING:
-            return record.state.attempts
-        case Status.FAILED:
-            message = _readable(record.message)
-            return None if message is None else message.attempts + 1
-        case _:
-            return None
-
-
-def _readable(raw: bytes | None) -> JobMessage | None:
-    try:
-        return None if raw is None else JobMessage.decode(raw)
-    except MalformedMessage:
-        return None
-
-
-def _read_error(payload: bytes | None) -> dict[str, Any] | None:
-    if payload is None:
-        return None
-    try:
-        error = json.loads(payload)
-    except ValueError:
-        error = None
-    # A legacy entry may be plain text.
-    return error if isinstance(error, dict) else {"message": payload.decode("utf-8", "replace")}
-
-
-def _worker_info(record: WorkerRecord, alive: bool) -> WorkerInfo:
-    described = json.loads(record.info) if record.info else {}
-    known = {name: described.get(name) for name in ("host", "pid", "version", "concurrency", "started")}
-    heartbeat = record.heartbeat
-    return WorkerInfo(heartbeat.worker_id, heartbeat.at_ms, alive, record.processing, **known)
+        Raises:
+            SerializationError: the serializer cannot read it.
+        """
+        try:
+            return self.serializer.loads(payload)
+        except ValueError as error:
+            raise SerializationError(
+                f"the result of job {job_id!r} cannot be read by {self.config.serializer}: {error}; "
+                "delete() forgets it"
+            ) from error
 
 
 class Queues:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..exceptions import StorageError
+from ..exceptions import MalformedMessage, StorageError
 from ..listing import Part
 from ..message import Status
 from ..queue import Queue
@@ -71,6 +71,7 @@ _BY_STATUS = {
     Status.PROCESSING: (),
     Status.COMPLETED: (DELETE,),
     Status.FAILED: (RETRY, DELETE),
+    Status.MALFORMED: (DELETE,),
 }
 
 #: Why an action did not happen, by outcome.
@@ -83,12 +84,14 @@ _REASONS = {
     "processing": "it is running",
     "completed": "it has completed",
     "failed": "it has failed already",
+    "malformed": "its kept message cannot be read",
 }
 
 
 def actions_for(place: Part | Status) -> tuple[Action, ...]:
     """What may be done to a job in that state, or in that part of a queue."""
-    return _BY_STATUS.get(Status(place), ()) if place in list(Status) else ()
+    # What is in quarantine are messages, not jobs in the state of the same name.
+    return () if place is Part.MALFORMED else _BY_STATUS.get(Status(place), ())
 
 
 @dataclass(slots=True)
@@ -115,6 +118,8 @@ def perform(action: Action, queue: Queue, job_ids: Sequence[str]) -> Report:
         except StorageError as error:
             report.failure = error
             return report
+        except MalformedMessage:
+            outcome = "malformed"
         if outcome == action.done:
             report.done.append(job_id)
         else:

@@ -101,6 +101,8 @@ def _steps(details: JobDetails, now_ms: int) -> Iterator[Step]:
         case Status.COMPLETED | Status.FAILED:
             yield Step(status.state.capitalize(), since)
             yield Step("Will be forgotten", moment(details.expires, now_ms), is_ahead=True)
+        case Status.MALFORMED:
+            yield Step("What is stored as its state cannot be read; if its message is in the queue, it runs", None)
 
 
 def _facts(details: JobDetails) -> Iterator[tuple[str, str]]:

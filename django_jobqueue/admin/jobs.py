@@ -116,7 +116,7 @@ def _row(
         name=name,
         arguments=describe_result(job.outcome) if part is Part.COMPLETED else arguments,
         error=describe_error(job.outcome, job.outcome_size) if part is Part.FAILED else "",
-        since=moment(state.timestamp, now_ms) if state else None,
+        since=moment(state.timestamp, now_ms) if state and state.status is not Status.MALFORMED else None,
         time=moment(job.time, now_ms),
         worker_id=job.worker_id,
         size=job.outcome_size if part is Part.COMPLETED else job.message_size,

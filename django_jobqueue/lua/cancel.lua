@@ -12,6 +12,7 @@
 --!include clock
 --!include message
 --!include state
+--!include expiry
 --!include tombstone
 
 local jobs, queue, scheduled, messages, cancelled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -31,13 +32,12 @@ local function remove_from_queue()
 end
 
 local state = redis.call("HGET", jobs, id)
-if not state then
+local word, ms = read_state(state or "")
+if not word then
   return "not_found"
 end
-local word, ms = read_state(state)
 if is_terminal(word) then
-  local expires_at = redis.call("HGET", jobs, id .. ":exp")
-  return expires_at and now_ms() >= tonumber(expires_at) and "not_found" or word
+  return is_forgotten(jobs, id) and "not_found" or word
 end
 
 if word == "processing" then

@@ -23,22 +23,23 @@ for _ = 1, limit + 200 do
   if #claimed + #unread == limit then
     break
   end
-  local message = redis.call("LPOP", queue)
+  local message = redis.call("LINDEX", queue, 0)
   if not message then
     break
   end
   local id, created_at, attempts = read_message(message)
+  -- Looked up before anything moves: a key of a wrong type ends the script here, and must not lose the job.
+  local state = id and redis.call("HGET", jobs, id)
   if not id then
-    redis.call("RPUSH", processing, message)
+    redis.call("LMOVE", queue, processing, "LEFT", "RIGHT")
     unread[#unread + 1] = message
-  elseif
-    not take_tombstone(cancelled, id, created_at)
-    and is_live(redis.call("HGET", jobs, id), created_at, attempts)
-  then
-    redis.call("RPUSH", processing, message)
+  elseif not take_tombstone(cancelled, id, created_at) and is_live(state, created_at, attempts) then
+    redis.call("LMOVE", queue, processing, "LEFT", "RIGHT")
     redis.call("HSET", jobs, id, started)
     redis.call("PUBLISH", events, id .. ":processing")
     claimed[#claimed + 1] = message
+  else
+    redis.call("LPOP", queue)
   end
 end
 return { redis.call("LLEN", queue), claimed, unread }

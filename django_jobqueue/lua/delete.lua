@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Forget a finished job before its time: state, result or error, and kept message.
+-- Forget a finished job before its time, or one whose state nobody can read: state, result or error,
+-- and kept message.
 --
 -- KEYS  1 jobs (hash)  2 results (hash)  3 errors (hash)  4 completed (zset)  5 failed (zset)
 --       6 dead (hash)  7 progress (hash)
@@ -8,18 +9,19 @@
 
 --!include clock
 --!include state
+--!include expiry
 
 local jobs, id = KEYS[1], ARGV[1]
 
-local word = read_state(redis.call("HGET", jobs, id) or "")
-if not word then
+local state = redis.call("HGET", jobs, id)
+if not state then
   return "not_found"
 end
-if not is_terminal(word) then
+local word = read_state(state)
+if word and not is_terminal(word) then
   return word
 end
-local expires_at = redis.call("HGET", jobs, id .. ":exp")
-if expires_at and now_ms() >= tonumber(expires_at) then
+if word and is_forgotten(jobs, id) then
   return "not_found" -- expire.lua is about to do the same
 end
 

@@ -11,6 +11,7 @@
 
 --!include clock
 --!include state
+--!include expiry
 --!include tombstone
 --!include dedup
 

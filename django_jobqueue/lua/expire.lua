@@ -8,6 +8,7 @@
 
 --!include clock
 --!include state
+--!include expiry
 
 local jobs, dead = KEYS[1], KEYS[6]
 local limit, now = tonumber(ARGV[1]), now_ms()
@@ -16,9 +17,9 @@ local function forget(ending, index, payloads)
   local due = redis.call("ZRANGEBYSCORE", index, "-inf", text_of(now), "LIMIT", 0, limit)
   for _, id in ipairs(due) do
     local word = read_state(redis.call("HGET", jobs, id) or "")
-    local expires_at = redis.call("HGET", jobs, id .. ":exp")
-    if word == ending and expires_at and tonumber(expires_at) > now then
-      redis.call("ZADD", index, expires_at, id) -- the Node library has raised the TTL
+    local expires_at = expiry_of(jobs, id)
+    if word == ending and expires_at and expires_at > now then
+      redis.call("ZADD", index, text_of(expires_at), id) -- the Node library has raised the TTL
     else
       if word == ending then
         redis.call("HDEL", jobs, id, id .. ":exp")

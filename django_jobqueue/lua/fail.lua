@@ -18,17 +18,18 @@ local state = redis.call("HGET", jobs, id)
 if expected ~= "" and state ~= expected then
   return 0
 end
-if redis.call("LREM", processing, 1, message) == 0 then
+if not redis.call("LPOS", processing, message) then
   return state and string.find(state, "failed:", 1, true) == 1 and 2 or 0
 end
 
 local now = now_ms()
 local expires_at = text_of(now + ttl_ms)
-redis.call("HSET", jobs, id, "failed:" .. text_of(now), id .. ":exp", expires_at)
 redis.call("HSET", errors, id, struct.pack(">i8", now + ttl_ms) .. failure)
 redis.call("PERSIST", errors) -- as in complete.lua
 redis.call("HSET", dead, id, message)
 redis.call("ZADD", failed, expires_at, id)
+redis.call("HSET", jobs, id, "failed:" .. text_of(now), id .. ":exp", expires_at)
+redis.call("LREM", processing, 1, message) -- last, as in complete.lua
 redis.call("PUBLISH", notify, "failed")
 redis.call("PUBLISH", events, id .. ":failed")
 return 1

@@ -8,6 +8,7 @@
 
 --!include clock
 --!include state
+--!include expiry
 
 local jobs, results, errors, dead, progress = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 
@@ -16,8 +17,8 @@ local found = {}
 for i, id in ipairs(ARGV) do
   local state = redis.call("HGET", jobs, id)
   local word = read_state(state or "")
-  local expires_at = is_terminal(word) and redis.call("HGET", jobs, id .. ":exp")
-  if not word or (expires_at and now >= tonumber(expires_at)) then
+  local expires_at = is_terminal(word) and expiry_of(jobs, id)
+  if not state or (expires_at and now >= expires_at) then
     found[i] = {}
   elseif word == "completed" then
     found[i] = { state, redis.call("HGET", results, id), false, false }

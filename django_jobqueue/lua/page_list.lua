@@ -12,6 +12,6 @@ local first, limit, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3
 
 local found = { redis.call("LLEN", list) }
 for _, message in ipairs(redis.call("LRANGE", list, first, first + limit - 1)) do
-  found[#found + 1] = { read_message(message) or "", #message, string.sub(message, 1, most) }
+  found[#found + 1] = { read_id(message) or "", #message, string.sub(message, 1, most) }
 end
 return found

@@ -18,10 +18,11 @@ local attempts, notify, events = ARGV[5], ARGV[6], ARGV[7]
 if redis.call("HGET", jobs, id) ~= expected then
   return 0
 end
-if redis.call("LREM", processing, 1, message) == 0 then
+if not redis.call("LPOS", processing, message) then
   return 0
 end
 redis.call("LPUSH", queue, following)
+redis.call("LREM", processing, 1, message) -- last, as in complete.lua
 if attempts == "" then
   redis.call("PUBLISH", events, id .. ":queued")
 else

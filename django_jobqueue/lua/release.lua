@@ -13,12 +13,13 @@ local jobs, queue, processing = KEYS[1], KEYS[2], KEYS[3]
 local id, message, created_at, attempts = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local worker_id, events = ARGV[5], ARGV[6]
 
-if redis.call("LREM", processing, 1, message) == 0 then
+if not redis.call("LPOS", processing, message) then
   return 0
 end
 local state = redis.call("HGET", jobs, id)
 local word, _, holder = read_state(state or "")
-if not word or is_terminal(word) then
+if not state or is_terminal(word) then
+  redis.call("LREM", processing, 1, message)
   return 1 -- cancelled or over meanwhile: nothing to run
 end
 if word == "processing" and holder == worker_id then
@@ -29,5 +30,6 @@ if word == "processing" and holder == worker_id then
   end
 end
 redis.call("LPUSH", queue, message)
+redis.call("LREM", processing, 1, message) -- last, as in complete.lua
 redis.call("PUBLISH", events, id .. ":queued")
 return 1

@@ -15,19 +15,20 @@ local jobs, queue, processing, scheduled, messages = KEYS[1], KEYS[2], KEYS[3], 
 local id, message, following, attempts = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local delay_ms, notify, events = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
-if redis.call("LREM", processing, 1, message) == 0 then
+if not redis.call("LPOS", processing, message) then
   local state = redis.call("HGET", jobs, id)
   return state and string.match(state, "^failing:%d+:(%d+)$") == attempts and 2 or 0
 end
 
 local now = now_ms()
-redis.call("HSET", jobs, id, "failing:" .. text_of(now) .. ":" .. attempts)
 if delay_ms > 0 then
   redis.call("HSET", messages, id, following)
   redis.call("ZADD", scheduled, text_of(now + delay_ms), id)
 else
   redis.call("LPUSH", queue, following)
 end
+redis.call("HSET", jobs, id, "failing:" .. text_of(now) .. ":" .. attempts)
+redis.call("LREM", processing, 1, message) -- last, as in complete.lua
 redis.call("PUBLISH", notify, "failing")
 redis.call("PUBLISH", events, id .. ":failing")
 return 1

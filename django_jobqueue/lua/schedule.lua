@@ -8,6 +8,7 @@
 
 --!include clock
 --!include state
+--!include expiry
 --!include tombstone
 --!include dedup
 

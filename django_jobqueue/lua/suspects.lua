@@ -5,7 +5,7 @@
 -- ARGV  1 worker id  2 visibility timeout in ms  3 most messages to look at
 -- Returns {kind, message, state, …} with three entries a suspect. The kinds:
 --         "stalled": started, and its lease ran out;
---         "unstarted": taken, not started, and the worker's heartbeat is overdue;
+--         "unstarted": taken, not started or of unreadable state, and the worker's heartbeat is overdue;
 --         "outdated": its job is over or was cancelled, and the heartbeat is overdue;
 --         "unread": this script cannot read it, and the heartbeat is overdue.
 --         The state is empty where there is none.
@@ -38,7 +38,7 @@ for _, message in ipairs(redis.call("LRANGE", processing, 0, limit - 1)) do
   elseif overdue then
     if not id then
       suspect("unread", message)
-    elseif word == "queued" or word == "failing" then
+    elseif word == "queued" or word == "failing" or (state and not word) then
       suspect("unstarted", message, state)
     else
       suspect("outdated", message, state)

@@ -8,6 +8,7 @@
 
 --!include clock
 --!include state
+--!include expiry
 
 local jobs, completed, failed = KEYS[1], KEYS[2], KEYS[3]
 local page = redis.call("HSCAN", jobs, ARGV[1], "COUNT", ARGV[2])
@@ -16,13 +17,13 @@ for i = 1, #fields, 2 do
   local id, word = fields[i], read_state(fields[i + 1])
   if is_terminal(word) then
     local index = word == "completed" and completed or failed
-    local expires_at = redis.call("HGET", jobs, id .. ":exp")
+    local expires_at = expiry_of(jobs, id)
     if not expires_at then
-      expires_at = text_of(now_ms() + tonumber(ARGV[3]))
-      redis.call("HSET", jobs, id .. ":exp", expires_at)
+      expires_at = now_ms() + tonumber(ARGV[3])
+      redis.call("HSET", jobs, id .. ":exp", text_of(expires_at))
     end
-    if tonumber(redis.call("ZSCORE", index, id) or "0") ~= tonumber(expires_at) then
-      redis.call("ZADD", index, expires_at, id)
+    if tonumber(redis.call("ZSCORE", index, id) or "0") ~= expires_at then
+      redis.call("ZADD", index, text_of(expires_at), id)
     end
   end
 end

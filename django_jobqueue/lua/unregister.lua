@@ -12,7 +12,12 @@ local worker_id, heartbeat = ARGV[1], ARGV[2]
 if redis.call("LLEN", processing) > 0 then
   return 0
 end
-if heartbeat ~= "" and redis.call("HGET", workers, worker_id) ~= heartbeat then
+-- A heartbeat that is no number counts as the oldest there can be.
+local function last_heartbeat()
+  return string.match(redis.call("HGET", workers, worker_id) or "", "^%d+$") or "0"
+end
+
+if heartbeat ~= "" and last_heartbeat() ~= heartbeat then
   return 0
 end
 redis.call("HDEL", workers, worker_id)

@@ -7,6 +7,7 @@
 
 --!include clock
 --!include state
+--!include expiry
 
 local jobs, id, ttl_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
@@ -18,8 +19,7 @@ if not is_terminal(word) then
   return "not_terminal"
 end
 local now = now_ms()
-local old_expiry = redis.call("HGET", jobs, id .. ":exp")
-if old_expiry and now >= tonumber(old_expiry) then
+if is_forgotten(jobs, id) then
   return "not_found"
 end
 local payloads, index = KEYS[2], KEYS[4]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from itertools import islice
 
+from ..exceptions import MalformedMessage
 from .base import Complete, Fail, NewJob, Outcome, Release, Retry
 from .keys import Keys
 from .scripts import Call, script
@@ -18,6 +20,16 @@ SWEEP_PAGE = 200
 
 #: Milliseconds after which a tombstone cannot matter: no producer's clock is that far off.
 TOMBSTONE_AGE_MS = 24 * 3600 * 1000
+
+#: The error of a job that was due and whose message is gone, or is not its own.
+_UNUSABLE = json.dumps(
+    {
+        "message": "the message of the job was gone or damaged when it was due; what was left of it is in quarantine",
+        "code": MalformedMessage.code,
+        "stack": "",
+        "type": None,
+    }
+).encode()
 
 
 def first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
@@ -79,6 +91,16 @@ def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:
                 message.id, message.raw, message.created_at, message.attempts, worker_id, keys.events
             )  # fmt: skip
             return Call(script("release"), (keys.jobs, keys.queue, processing), args_release)
+
+
+def promote_call(keys: Keys, limit: int, ttl_ms: int, quarantine_limit: int) -> Call:
+    """Queue up to ``limit`` due jobs; those without a usable message fail."""
+    names = (
+        keys.jobs, keys.queue, keys.scheduled, keys.scheduled_messages, keys.results, keys.errors,
+        keys.failed, keys.malformed,
+    )  # fmt: skip
+    args = (limit, keys.events, keys.notify(""), _UNUSABLE, ttl_ms, quarantine_limit)
+    return Call(script("promote"), names, args)
 
 
 def sweep_calls(keys: Keys, cursors: Mapping[str, bytes], ttl_ms: int) -> list[Call]:

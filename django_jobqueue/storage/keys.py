@@ -71,6 +71,15 @@ class Keys:
         yield from (self.scheduled, self.scheduled_messages, self.completed, self.failed, self.dead)
         yield from (self.cancelled, self.progress, self.malformed, self.lock)
 
+    def types(self) -> dict[str, str]:
+        """The type of each of them, as the server's TYPE names it."""
+        lists = (self.queue, self.malformed)
+        zsets = (self.scheduled, self.completed, self.failed)
+        return {
+            name: "list" if name in lists else "zset" if name in zsets else "string" if name == self.lock else "hash"
+            for name in self.fixed()
+        }
+
     def processing_pattern(self) -> str:
         """A glob for SCAN that matches this queue's processing lists."""
         return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in self.processing_prefix) + "*"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..listing import HEAD_BYTES, JobPage, ListedJob, Part
-from ..message import Envelope
+from ..message import Envelope, readable
 from .base import Details
 from .keys import Keys
-from .replies import text
+from .replies import text, whole
 from .scripts import Call, script
 from .transport import Transport
 
@@ -45,7 +46,7 @@ def read_details(transport: Transport, keys: Keys, job_id: str, worker_id: str |
     message, due, expires = transport.run(
         f"reading job {job_id!r}", "details", names, job_id, SEARCH_MESSAGES, SEARCH_BYTES
     )
-    return Details(message, _whole(due), _whole(expires))
+    return Details(message, _whole(due), whole(expires))
 
 
 def _list_call(name: str, offset: int, limit: int) -> Call:
@@ -92,7 +93,10 @@ def _spans(
 
 def _listed(part: Part, entry: Sequence[Any], worker_id: str | None = None) -> ListedJob:
     job_id, size, head = entry
-    return ListedJob(text(job_id) or None, head, size, worker_id=worker_id)
+    # Half of a surrogate pair in a payload is JSON to us, but not to the script.
+    message = readable(head) if not job_id and size == len(head) else None
+    read_id = text(job_id) or None if message is None else message.id
+    return ListedJob(read_id, head, size, worker_id=worker_id)
 
 
 def _indexed(part: Part, entry: Sequence[Any]) -> ListedJob:
@@ -110,4 +114,6 @@ def _indexed(part: Part, entry: Sequence[Any]) -> ListedJob:
 
 
 def _whole(number: bytes | None) -> int | None:
-    return None if number is None else int(float(number))
+    """A score in ms; ``None`` for none, and for infinity."""
+    value = math.inf if number is None else float(number)
+    return int(value) if math.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -29,14 +30,16 @@ from .base import (
     Verdict,
     WorkerRecord,
 )
-from .calls import claim_call, enqueue_call, first_part, outcome_call, sweep_calls
+from .calls import claim_call, enqueue_call, first_part, outcome_call, promote_call, sweep_calls
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
 from .pages import read_details, read_page
-from .replies import milliseconds, record
+from .replies import exact_bytes, kept_message, milliseconds, record, text, whole
 from .scripts import Call, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport, all_or_error
+
+logger = logging.getLogger(__name__)
 
 #: What complete, fail and retry reply: done now, or found done although the lease is gone.
 APPLIED, FOUND_APPLIED = 1, 2
@@ -70,7 +73,7 @@ class RedisStorage(Storage):
         """Begin without connections; also in a forked child, whose sockets are the parent's."""
         self._lock = threading.Lock()
         self._connector = Connector(self.config)
-        self._transport = Transport(self._connector)
+        self._transport = Transport(self._connector, self.keys)
         self._subscriber: Subscriber | None = None
         self._blocking: BlockingConnection | None = None
         self._scan_cursor: bytes | int = 0
@@ -92,7 +95,7 @@ class RedisStorage(Storage):
                     continue
                 del waiting[i]
                 taken = reply in (b"queued", b"scheduled")
-                accepted[i] = Accepted(None if taken else JobState.parse(reply))
+                accepted[i] = Accepted(None if taken else JobState.read(reply))
         return [one for one in accepted if one is not None]
 
     def _enqueue(self, jobs: Sequence[NewJob]) -> list[bytes]:
@@ -141,7 +144,7 @@ class RedisStorage(Storage):
         (kept,) = self._transport.commands(f"reading the message of job {job_id!r}", ("HGET", keys.dead, job_id))
         if kept is None:
             return False
-        fresh = JobMessage.decode(kept).renewed(int(time.time() * 1000))
+        fresh = kept_message(job_id, kept).renewed(int(time.time() * 1000))
         while True:
             reply = self._transport.run(
                 f"retrying job {job_id!r}",
@@ -193,8 +196,9 @@ class RedisStorage(Storage):
         now = milliseconds(server_time)
         found: list[JobState | None] = []
         for raw, expires_at in zip(values[::2], values[1::2], strict=True):
-            state = JobState.parse(raw) if raw is not None else None
-            over = state is not None and state.status.is_terminal and expires_at and now >= int(expires_at)
+            state = JobState.read(raw) if raw is not None else None
+            expires = whole(expires_at)
+            over = state is not None and state.status.is_terminal and expires is not None and now >= expires
             found.append(None if over else state)
         return found
 
@@ -276,11 +280,12 @@ class RedisStorage(Storage):
         return self.commit(worker_id, (), limit)[1]
 
     def wait_and_take(self, worker_id: str, timeout: float) -> bytes | None:
-        with storage_errors("waiting for a job"):
+        attempted, processing = "waiting for a job", self.keys.processing(worker_id)
+        with storage_errors(attempted), self._transport.explaining(attempted, [processing]):
             if self._blocking is None:
                 self._blocking = BlockingConnection(self._connector, self.config.block_timeout)
             # Not sent again here: the caller must first look whether the server moved a message.
-            return self._blocking.move(self.keys.queue, self.keys.processing(worker_id), timeout)
+            return self._blocking.move(self.keys.queue, processing, timeout)
 
     def wake(self) -> None:
         with storage_errors("waking the blocked connection"):
@@ -335,7 +340,7 @@ class RedisStorage(Storage):
         keys = self.keys
         names = (keys.processing(worker_id), keys.malformed, keys.jobs, keys.errors, keys.failed)
         ttl_ms = int(self.config.result_ttl * 1000)
-        args = (raw, QUARANTINE_LIMIT, error, ttl_ms, keys.notify(""), keys.events)
+        args = (raw, QUARANTINE_LIMIT, error, ttl_ms, keys.notify(""), keys.events, worker_id)
         self._transport.run("quarantining a message", "quarantine", names, *args)
 
     def unregister(self, worker_id: str, heartbeat_ms: int | None = None) -> bool:
@@ -360,8 +365,8 @@ class RedisStorage(Storage):
         )
         now = milliseconds(server_time)
         return [
-            Heartbeat(worker_id.decode("utf-8", "replace"), int(at), now - int(at))
-            for worker_id, at in sorted(found.items())
+            Heartbeat(text(worker_id), beat, now - beat)
+            for worker_id, beat in ((worker_id, whole(at) or 0) for worker_id, at in sorted(found.items()))
         ]
 
     def suspects(self, worker_ids: Iterable[str]) -> list[Suspect]:
@@ -378,8 +383,8 @@ class RedisStorage(Storage):
         found = []
         for worker_id, reply in zip(ids, self._transport.run_all("looking for abandoned jobs", calls), strict=True):
             for kind, raw, state in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
-                suspect = Suspect(worker_id, SuspectKind(kind.decode()), bytes(raw), state.decode("utf-8", "replace"))
-                found.append(suspect)
+                exact = state.decode("utf-8", "surrogateescape")
+                found.append(Suspect(worker_id, SuspectKind(kind.decode()), bytes(raw), exact))
         return found
 
     def recover(self, suspect: Suspect, message: JobMessage, following: JobMessage) -> bool:
@@ -392,7 +397,7 @@ class RedisStorage(Storage):
             message.id,
             suspect.raw,
             following.raw,
-            suspect.state,
+            exact_bytes(suspect.state),
             counted,
             keys.notify(message.id),
             keys.events,
@@ -402,7 +407,7 @@ class RedisStorage(Storage):
     def discard(self, suspect: Suspect, message: JobMessage) -> bool:
         keys = self.keys
         names = (keys.jobs, keys.processing(suspect.worker_id), keys.cancelled)
-        args = (message.id, suspect.raw, message.created_at, suspect.state)
+        args = (message.id, suspect.raw, message.created_at, exact_bytes(suspect.state))
         return bool(self._transport.run(f"discarding a message of job {message.id!r}", "discard", names, *args))
 
     def fail_stalled(self, suspect: Suspect, outcome: Fail) -> bool:
@@ -411,8 +416,14 @@ class RedisStorage(Storage):
 
     def promote(self, limit: int) -> tuple[int, float | None]:
         keys = self.keys
-        names = (keys.jobs, keys.queue, keys.scheduled, keys.scheduled_messages, keys.results, keys.errors)
-        moved, next_ms = self._transport.run("promoting due jobs", "promote", names, limit, keys.events)
+        ttl_ms = int(self.config.result_ttl * 1000)
+        call = promote_call(keys, limit, ttl_ms, QUARANTINE_LIMIT)
+        ((moved, next_ms, rejected),) = self._transport.run_all("promoting due jobs", [call])
+        if rejected:
+            logger.error(
+                "%d delayed or retried jobs failed when they were due, for their messages are gone or damaged",
+                rejected, extra={"queue": self.config.alias},
+            )  # fmt: skip
         return moved, None if next_ms < 0 else next_ms / 1000
 
     def expire(self, limit: int) -> int:
@@ -434,7 +445,7 @@ class RedisStorage(Storage):
             ("SCAN", self._scan_cursor, "MATCH", keys.processing_pattern(), "COUNT", SCAN_PAGE),
         )
         self._scan_cursor, names = reply
-        found = {name.decode()[len(keys.processing_prefix) :] for name in names}
+        found = {text(name)[len(keys.processing_prefix) :] for name in names}
         return {worker_id for worker_id in found if ":" not in worker_id}.difference(known)
 
     def acquire_lock(self, owner: str, ttl: float) -> bool:

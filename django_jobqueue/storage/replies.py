@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..message import Envelope, JobState
+from ..exceptions import MalformedMessage
+from ..message import Envelope, JobMessage, JobState
 from .base import Record
 
 
 def text(raw: bytes) -> str:
     """Bytes that should be UTF-8, as text."""
     return raw.decode("utf-8", "replace")
+
+
+def exact_bytes(state: str) -> bytes:
+    """A state string as it stands on the server, where it need not be UTF-8."""
+    return state.encode("utf-8", "surrogateescape")
+
+
+def whole(raw: bytes | None) -> int | None:
+    """A number of ms; ``None`` for nothing, and for what is no such number."""
+    return int(raw) if raw is not None and raw.isdigit() and len(raw) <= 16 else None
 
 
 def milliseconds(server_time: Any) -> int:
@@ -26,4 +37,16 @@ def record(entry: Sequence[Any]) -> Record | None:
         return None
     raw_state, stored, message, progress = entry
     payload = None if stored is None else Envelope.open(stored).payload
-    return Record(JobState.parse(raw_state), payload, message, progress)
+    return Record(JobState.read(raw_state), payload, message, progress)
+
+
+def kept_message(job_id: str, raw: bytes) -> JobMessage:
+    """The message that is kept of a failed job.
+
+    Raises:
+        MalformedMessage: it cannot be read, or is another job's.
+    """
+    message = JobMessage.decode(raw)
+    if message.id != job_id:
+        raise MalformedMessage(f"the kept message of job {job_id!r} is of job {message.id!r:.100}")
+    return message

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from redis.exceptions import ReadOnlyError, RedisError
 
 from . import scripts
 from .connections import Connector, is_worth_resending, storage_errors
+from .keys import Keys
 from .scripts import Call, script
+from .wrong_type import is_wrong_type, wrong_type
 
 #: Seconds to wait before a call is sent again after a lost connection; then the caller hears of it.
 RESEND_DELAYS = (0.02, 0.1, 0.3)
@@ -27,21 +30,25 @@ class Transport:
     Every method may send its commands more than once: scripts are written for that.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, keys: Keys) -> None:
         self._connector = connector
+        self._keys = keys
 
-    def send(self, attempted: str, send: Callable[[Any, bool], T], *, resend: bool = True) -> T:
+    def send(
+        self, attempted: str, send: Callable[[Any, bool], T], *, resend: bool = True, names: Sequence[str] = ()
+    ) -> T:
         """Call ``send(client, resent)``, again when the connection was lost.
 
         Args:
             attempted: what it is for, to be named in errors.
             send: sends the commands and reads the replies.
             resend: false for what must not be repeated without a look at what the first sending did.
+            names: the keys in play, as far as they are known.
 
         Raises:
             StorageError: it failed for good, or the connection did not come back soon.
         """
-        with storage_errors(attempted):
+        with storage_errors(attempted), self.explaining(attempted, names):
             client = self._connector.main()
             for attempt, delay in enumerate(RESEND_DELAYS if resend else ()):
                 try:
@@ -55,10 +62,32 @@ class Transport:
                     time.sleep(delay)
             return send(client, resend)
 
+    @contextmanager
+    def explaining(self, attempted: str, names: Iterable[str]) -> Iterator[None]:
+        """A block in which a key of a wrong type is named by the error.
+
+        Args:
+            attempted: what it is for.
+            names: the keys in play.
+
+        Raises:
+            StorageError: a key of the queue has a wrong type.
+        """
+        try:
+            yield
+        except RedisError as error:
+            if not is_wrong_type(error):
+                raise
+            lists = [name for name in names if name.startswith(self._keys.processing_prefix)]
+            explained = wrong_type(self._connector.main(), self._keys, lists, attempted)
+            if explained is None:
+                raise
+            raise explained from error
+
     def run(self, attempted: str, name: str, keys: Sequence[str], *args: str | bytes | int) -> Any:
         """Run one script; returns its reply."""
         call = Call(script(name), keys, args)
-        return self.send(attempted, lambda client, _: scripts.run(client, call))
+        return self.send(attempted, lambda client, _: scripts.run(client, call), names=keys)
 
     def run_all(self, attempted: str, calls: Sequence[Call], *, resend: bool = True) -> list[Any]:
         """Run scripts in few round trips, in order; an error of any of them is raised."""
@@ -68,7 +97,8 @@ class Transport:
         return replies
 
     def _run_batch(self, attempted: str, calls: Sequence[Call], resend: bool) -> list[Any]:
-        return self.send(attempted, lambda client, _: all_or_error(client, calls), resend=resend)
+        names = [name for call in calls for name in call.keys]
+        return self.send(attempted, lambda client, _: all_or_error(client, calls), resend=resend, names=names)
 
     def commands(self, attempted: str, *commands: Sequence[Any]) -> list[Any]:
         """Plain commands in one round trip; their replies."""
@@ -82,7 +112,8 @@ class Transport:
                 replies: list[Any] = pipeline.execute()
                 return replies
 
-        return self.send(attempted, send)
+        names = [part for command in commands for part in command[1:2] if isinstance(part, str)]
+        return self.send(attempted, send, names=names)
 
 
 def all_or_error(client: Any, calls: Sequence[Call]) -> list[Any]:

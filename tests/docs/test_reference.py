@@ -120,7 +120,7 @@ def test_documented_messages_on_the_channels_are_those_of_the_scripts() -> None:
 def test_every_state_is_documented() -> None:
     documented = {codes(row[0])[0].partition(":")[0] for row in rows(section(WIRE, "States"))}
 
-    assert documented == set(Status)
+    assert documented == set(Status) - {Status.MALFORMED}
 
 
 def test_the_documented_message_is_one_that_we_write() -> None:

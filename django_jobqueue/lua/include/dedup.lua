@@ -1,16 +1,14 @@
 -- The state of a job that stands in the way of a new one with the same id; nothing when none does.
--- A terminal job whose time is over makes room: its fields go.
+-- A terminal job whose time is over makes room, and so does a state that nobody can read: its fields go.
 local function standing_state(jobs, id)
   local state = redis.call("HGET", jobs, id)
   if not state then
     return nil
   end
-  if is_terminal((read_state(state))) then
-    local expires_at = redis.call("HGET", jobs, id .. ":exp")
-    if expires_at and now_ms() >= tonumber(expires_at) then
-      redis.call("HDEL", jobs, id, id .. ":exp")
-      return nil
-    end
+  local word = read_state(state)
+  if not word or (is_terminal(word) and is_forgotten(jobs, id)) then
+    redis.call("HDEL", jobs, id, id .. ":exp")
+    return nil
   end
   return state
 end

@@ -1,6 +1,15 @@
--- The parts of a state string: word, ms (text), detail (text, may be empty).
+local STATES =
+  { queued = true, scheduled = true, processing = true, failing = true, completed = true, failed = true }
+
+-- The parts of a state string: word, ms (text), detail (text, may be empty). Nothing when it is no state.
 local function read_state(state)
-  local word, ms, detail = string.match(state, "^(%a+):(%d+):?(.*)$")
+  local word, ms, detail = string.match(state, "^(%l+):(%d+):?(.*)$")
+  if not STATES[word] or (detail ~= "" and #state ~= #word + #ms + #detail + 2) then
+    return nil
+  end
+  if word == "failing" and not string.find(detail, "^%d+$") then
+    return nil
+  end
   return word, ms, detail
 end
 
@@ -14,6 +23,9 @@ local function is_live(state, created_at, attempts)
     return false -- cancelled by the Node library, which only deletes the state
   end
   local word, ms, detail = read_state(state)
+  if not word then
+    return true -- nobody can read the state, and the message is the better witness; the run mends it
+  end
   if word == "queued" then
     return ms == created_at
   end

@@ -40,7 +40,7 @@ class Row:
     @property
     def status(self) -> Status | None:
         """The first word of its state; ``None`` for a cancelled message."""
-        return None if self.state is None else JobState.parse(self.state).status
+        return None if self.state is None else JobState.read(self.state).status
 
 
 _ROW = "seq, id, place, rank, state"

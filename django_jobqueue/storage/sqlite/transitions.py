@@ -95,7 +95,7 @@ def record(rows: Rows, job_id: str) -> Record | None:
 def state_of(row: Row) -> JobState:
     """The state of a job, in parts."""
     assert row.state is not None
-    return JobState.parse(row.state)
+    return JobState.read(row.state)
 
 
 # What a worker does with what it holds
@@ -231,7 +231,7 @@ def suspects(rows: Rows, worker_id: str, oldest: int) -> list[Suspect]:
 
 
 def _suspicion(state: str | None, oldest: int, overdue: bool) -> SuspectKind | None:
-    parsed = None if state is None else JobState.parse(state)
+    parsed = None if state is None else JobState.read(state)
     if parsed is not None and parsed.status is Status.PROCESSING:
         return SuspectKind.STALLED if parsed.timestamp <= oldest else None
     if not overdue:
