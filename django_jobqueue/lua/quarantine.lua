@@ -3,6 +3,7 @@
 -- can be read, its job fails, so that nobody waits for it for ever.
 --
 -- KEYS  1 processing (list)  2 malformed (list)  3 jobs (hash)  4 errors (hash)  5 failed (zset)
+--       6 cancelled (hash)
 -- ARGV  1 message, exactly as held  2 most messages to keep  3 error  4 TTL in ms
 --       5 prefix of the notify channels  6 events channel  7 worker id
 -- Returns 1 when moved; 0 when it was no longer held.
@@ -12,6 +13,7 @@
 --!include message
 --!include state
 --!include condemn
+--!include tombstone
 
 local processing, malformed, jobs, errors, failed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local message, quarantine, failure, ttl_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -27,11 +29,18 @@ if not redis.call("LPOS", processing, message) then
   return 0
 end
 
+-- Whether the message is the one that its job's state speaks of, as far as it can be read.
+local function is_awaited(id, created_at, attempts)
+  local state = redis.call("HGET", jobs, id)
+  if not created_at then
+    return state and awaits_message(state)
+  end
+  return not take_tombstone(KEYS[6], id, created_at) and is_live(state, created_at, attempts)
+end
+
 local id, created_at, attempts = read_message(message)
-local is_whole = id ~= nil
 id = id or read_id(message)
-local state = id and redis.call("HGET", jobs, id)
-if state and (is_whole and is_live(state, created_at, attempts) or not is_whole and awaits_message(state)) then
+if id and is_awaited(id, created_at, attempts) then
   condemn(jobs, errors, failed, id, failure, ttl_ms, notify_prefix .. id, events)
 end
 redis.call("RPUSH", malformed, message)

@@ -1,15 +1,16 @@
 #!lua flags=allow-oom
--- Hand a job back to the head of the queue, as if it had never been taken.
+-- Hand a job back to the head of the queue, as if it had never been taken. A cancelled message is dropped.
 --
--- KEYS  1 jobs (hash)  2 queue (list)  3 processing (list)
+-- KEYS  1 jobs (hash)  2 queue (list)  3 processing (list)  4 cancelled (hash)
 -- ARGV  1 id  2 message, exactly as taken  3 createdAt  4 attempts  5 worker id  6 events channel
 -- Returns 1 when released; 0 when the lease was already lost, and then nothing changed.
 -- Publishes "<id>:queued".
 
 --!include clock
 --!include state
+--!include tombstone
 
-local jobs, queue, processing = KEYS[1], KEYS[2], KEYS[3]
+local jobs, queue, processing, cancelled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, message, created_at, attempts = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local worker_id, events = ARGV[5], ARGV[6]
 
@@ -18,7 +19,8 @@ if not redis.call("LPOS", processing, message) then
 end
 local state = redis.call("HGET", jobs, id)
 local word, _, holder = read_state(state or "")
-if not state or is_terminal(word) then
+-- The state may be that of a new job of the same id.
+if take_tombstone(cancelled, id, created_at) or not state or is_terminal(word) then
   redis.call("LREM", processing, 1, message)
   return 1 -- cancelled or over meanwhile: nothing to run
 end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom,no-writes
 -- Find what a worker holds without being seen to work on it.
 --
--- KEYS  1 jobs (hash)  2 workers (hash)  3 processing (list)
+-- KEYS  1 jobs (hash)  2 workers (hash)  3 processing (list)  4 cancelled (hash)
 -- ARGV  1 worker id  2 visibility timeout in ms  3 most messages to look at
 -- Returns {kind, message, state, …} with three entries a suspect. The kinds:
 --         "stalled": started, and its lease ran out;
@@ -13,8 +13,9 @@
 --!include clock
 --!include message
 --!include state
+--!include tombstone
 
-local jobs, workers, processing = KEYS[1], KEYS[2], KEYS[3]
+local jobs, workers, processing, cancelled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker_id, visibility_ms, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local oldest = now_ms() - visibility_ms
@@ -28,16 +29,20 @@ local function suspect(kind, message, state)
 end
 
 for _, message in ipairs(redis.call("LRANGE", processing, 0, limit - 1)) do
-  local id = read_message(message)
+  local id, created_at = read_message(message)
   local state = id and redis.call("HGET", jobs, id)
   local word, ms = read_state(state or "")
-  if word == "processing" then
+  -- A state beside a cancelled message is that of a new job of the same id.
+  local is_cancelled = id and has_tombstone(cancelled, id, created_at)
+  if word == "processing" and not is_cancelled then
     if tonumber(ms) <= oldest then
       suspect("stalled", message, state)
     end
   elseif overdue then
     if not id then
       suspect("unread", message)
+    elseif is_cancelled then
+      suspect("outdated", message, state)
     elseif word == "queued" or word == "failing" or (state and not word) then
       suspect("unstarted", message, state)
     else

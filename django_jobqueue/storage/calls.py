@@ -90,7 +90,7 @@ def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:
             args_release = (
                 message.id, message.raw, message.created_at, message.attempts, worker_id, keys.events
             )  # fmt: skip
-            return Call(script("release"), (keys.jobs, keys.queue, processing), args_release)
+            return Call(script("release"), (keys.jobs, keys.queue, processing, keys.cancelled), args_release)
 
 
 def promote_call(keys: Keys, limit: int, ttl_ms: int, quarantine_limit: int) -> Call:

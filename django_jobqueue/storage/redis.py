@@ -299,7 +299,7 @@ class RedisStorage(Storage):
 
     def quarantine(self, worker_id: str, raw: bytes, error: bytes) -> None:
         keys = self.keys
-        names = (keys.processing(worker_id), keys.malformed, keys.jobs, keys.errors, keys.failed)
+        names = (keys.processing(worker_id), keys.malformed, keys.jobs, keys.errors, keys.failed, keys.cancelled)
         ttl_ms = int(self.config.result_ttl * 1000)
         args = (raw, QUARANTINE_LIMIT, error, ttl_ms, keys.notify(""), keys.events, worker_id)
         self._transport.run("quarantining a message", "quarantine", names, *args)
@@ -336,7 +336,7 @@ class RedisStorage(Storage):
         calls = [
             Call(
                 lua,
-                (keys.jobs, keys.workers, keys.processing(worker_id)),
+                (keys.jobs, keys.workers, keys.processing(worker_id), keys.cancelled),
                 (worker_id, self._visibility_ms, HELD_LIMIT),
             )
             for worker_id in ids

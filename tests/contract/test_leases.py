@@ -358,3 +358,35 @@ def test_lists_of_unlisted_workers_are_found(storage: Storage) -> None:
             break
 
     assert found == {"lost-worker"}
+
+
+def test_releasing_a_cancelled_message_leaves_the_next_job_of_its_id_alone(storage: Storage) -> None:
+    enqueue(storage, message("a", 1))
+    cancelled = JobMessage.decode(take(storage))
+    storage.cancel("a")
+    enqueue(storage, message("a", 2))
+    (running,) = claim(storage)
+
+    commit(storage, Release(cancelled))
+
+    assert state(storage) == "processing:worker"
+    assert storage.held("worker") == [running.raw]
+    assert claim(storage) == []
+
+
+def test_a_cancelled_message_is_outdated_whatever_the_next_job_of_its_id_does(
+    storage: Storage, hasty: Storage
+) -> None:
+    enqueue(storage, message("a", 1))
+    cancelled = JobMessage.decode(take(storage, "dead"))
+    storage.cancel("a")
+    enqueue(storage, message("a", 2))
+    (running,) = claim(storage, "alive")
+
+    (suspect,) = suspects(hasty, "dead")
+
+    assert suspect.kind is SuspectKind.OUTDATED
+    assert hasty.discard(suspect, cancelled)
+    assert storage.held("dead") == []
+    assert state(storage) == "processing:alive"
+    assert commit(storage, complete(running), worker_id="alive") == [True]

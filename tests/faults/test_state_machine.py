@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.faults
 
 EXAMPLES = os.environ.get("JOBQUEUE_STATE_MACHINE_EXAMPLES")
 
-#: Few, so that they meet; one that the scripts cannot read by its ends, and one that splits easily.
-IDS = ("a", "b:c", 'q"☃')
+#: Few, so that they meet; one splits easily, and the scripts cannot read it by its ends.
+IDS = ("a", 'q":☃')
 WORKERS = ("w1", "w2")
 
 ids = st.sampled_from(IDS)
@@ -333,6 +333,8 @@ def test_both_storages_do_what_the_model_says(server: Server) -> None:
         deadline=None,
         derandomize=EXAMPLES is None,
         database=None,
+        # Shrinking would repeat the steps for minutes; those that failed are printed as they are.
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
 
