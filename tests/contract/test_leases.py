@@ -87,6 +87,15 @@ def test_a_job_cancelled_after_it_was_taken_is_dropped_at_its_start(storage: Sto
     assert storage.held("worker") == []
 
 
+def test_a_retried_job_that_was_taken_for_its_next_attempt_is_too_late_to_cancel(storage: Storage) -> None:
+    commit(storage, retry(claimed(storage)))
+    raw = take(storage)
+
+    assert storage.cancel("a") == "processing"
+
+    assert storage.start("worker", JobMessage.decode(raw))[0] is Verdict.STARTED
+
+
 def test_starting_a_message_that_was_taken_back_is_refused(storage: Storage) -> None:
     enqueue(storage, message("a"))
     one = JobMessage.decode(take(storage))

@@ -48,6 +48,8 @@ def cancel(rows: Rows, job_id: str) -> str:
     row, _ = found
     if row.is_finished or row.status is Status.PROCESSING:
         return str(row.status)
+    if row.place is Place.HELD and row.status is Status.FAILING:
+        return "processing"  # taken for its next attempt
     if row.place is Place.HELD:
         rows.change(row, state=None)  # whoever holds the message drops it
     else:
