@@ -58,6 +58,8 @@ GARBAGE: dict[str, bytes] = {
     "created-nan": b'{"id":"created-nan","createdAt":NaN,"attempts":0,"maxAttempts":3}',
     "created-digits": b'{"id":"created-digits","payload":1,"createdAt":' + b"9" * 5000
     + b',"attempts":0,"maxAttempts":3,"resultTTL":5}',
+    "created-long": b'{"id":"created-long","payload":1,"createdAt":' + b"9" * 40
+    + b',"attempts":0,"maxAttempts":3,"resultTTL":5}',
     "attempts-true": b'{"id":"attempts-true","createdAt":5,"attempts":true,"maxAttempts":3}',
     "attempts-less": b'{"id":"attempts-less","createdAt":5,"attempts":-1,"maxAttempts":3}',
     "attempts-half": b'{"id":"attempts-half","createdAt":5,"attempts":0.5,"maxAttempts":3}',
@@ -409,7 +411,7 @@ def test_a_key_of_another_type_is_named_with_the_remedy_and_loses_nothing(
     tried = {}
     for name in KEYS:
         prefix = f"{queue.config.key_prefix}{name}:"
-        tried[name] = one = Queue(replace(queue.config, key_prefix=prefix, retry_backoff=0.001))
+        tried[name] = one = Queue(replace(queue.config, key_prefix=prefix, retry_backoff=0.2))
         one.enqueue_many([("again", 1), ("good", 1)])
         one.enqueue("bad", 1, max_attempts=1)
         one.enqueue("late", 1, delay=0.001)
@@ -453,6 +455,21 @@ def _await_end(name: str, queue: Queue) -> None:
         return all(state is not None and state.status.is_terminal for state in states)
 
     wait_until(all_over, 60, lambda: AssertionError(f"{name}: {queue.list_jobs('processing')} {queue.stats()}"))
+
+
+def test_a_list_of_another_type_takes_no_message_away(
+    queue: Queue, db_client: redis.Redis, key: Callable[[str], str]
+) -> None:
+    queue.enqueue_many([("a", 1), ('q"', 2)])
+    db_client.set(key("processing:worker"), "in the way")
+
+    for take in (lambda: queue.storage.claim("worker", 1), lambda: queue.storage.wait_and_take("worker", 1)):
+        with pytest.raises(StorageError, match="processing:worker' is a string, not a list"):
+            take()
+
+    assert queue.stats().queued == 2
+    run(queue)
+    assert (queue.get_result("a"), queue.get_result('q"')) == (1, 2)
 
 
 def test_a_producer_is_told_of_a_key_of_another_type(

@@ -69,6 +69,7 @@ def doubled(raw: bytes, extra: bytes) -> bytes:
     | st.builds(lambda raw, end: raw[:end], messages, st.integers(0, 200))
 )
 @example((HEAD + ',"id":"b"' + TAIL).encode())
+@example(('{"payload":' + HEAD + '},"id":"b"' + TAIL).encode())
 @example(('{"id":"a","payload":{"x":1' + TAIL).encode())
 @example(('{"id":"a","payload":"' + json.dumps(HEAD + TAIL)[1:-1] + '"' + TAIL).encode())
 @example(b'{"id":"a","createdAt":1,"attempts":0,"maxAttempts":3,"meta":{"x":1' + TAIL.encode() + b"}")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
 from django_jobqueue.conf import QueueConfig
 from django_jobqueue.listing import Part
@@ -114,11 +114,11 @@ class QueueMachine(RuleBasedStateMachine):
     # Workers
 
     @rule(target=taken, worker_id=workers)
-    def take(self, worker_id: str) -> tuple[str, Entry | None]:
+    def take(self, worker_id: str) -> Any:
         entry = self.model.take(worker_id)
         for name, storage in self.storages.items():
             self._learn(name, entry, self._taken(storage, worker_id, entry))
-        return worker_id, entry
+        return multiple() if entry is None else (worker_id, entry)
 
     def _taken(self, storage: Storage, worker_id: str, entry: Entry | None) -> JobMessage | None:
         """What BLMOVE brings; on Redis also cancelled messages, which their taker drops."""
@@ -139,7 +139,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert entry.raw.setdefault(name, one).raw == one.raw
 
     @rule(target=taken, worker_id=workers)
-    def claim_one(self, worker_id: str) -> tuple[str, Entry | None]:
+    def claim_one(self, worker_id: str) -> Any:
         entry = self.model.take(worker_id)
         if entry is not None:
             assert self.model.start(worker_id, entry) == "started"
@@ -148,20 +148,20 @@ class QueueMachine(RuleBasedStateMachine):
             assert claim.unread == [] and len(claim.messages) <= 1
             self._learn(name, entry, JobMessage.decode(claim.messages[0]) if claim.messages else None)
             assert claim.backlog >= len(self.model.queue)
-        return worker_id, entry
+        return multiple() if entry is None else (worker_id, entry)
 
     @rule(lease=taken)
-    def start(self, lease: tuple[str, Entry | None]) -> None:
+    def start(self, lease: tuple[str, Entry]) -> None:
         worker_id, entry = lease
-        if entry is None or (entry.holder == worker_id and entry.started):
+        if entry.holder == worker_id and entry.started:
             return
         expected = self.model.start(worker_id, entry)
         self.agree(expected, lambda name, storage: str(storage.start(worker_id, entry.raw[name])[0]))
 
     @rule(lease=taken, good=st.booleans(), short=st.booleans(), twice=st.booleans())
-    def finish(self, lease: tuple[str, Entry | None], good: bool, short: bool, twice: bool) -> None:
+    def finish(self, lease: tuple[str, Entry], good: bool, short: bool, twice: bool) -> None:
         worker_id, entry = lease
-        if entry is None or not self._may_end(worker_id, entry):
+        if not self._may_end(worker_id, entry):
             return
         payload, kind = (b"1", Complete) if good else (b'{"message":"x"}', Fail)
         expected = self.model.finish(worker_id, entry, Status.COMPLETED if good else Status.FAILED, payload, short)
@@ -177,9 +177,9 @@ class QueueMachine(RuleBasedStateMachine):
         let_time_pass()
 
     @rule(lease=taken, when=whens, twice=st.booleans())
-    def retry(self, lease: tuple[str, Entry | None], when: str, twice: bool) -> None:
+    def retry(self, lease: tuple[str, Entry], when: str, twice: bool) -> None:
         worker_id, entry = lease
-        if entry is None or not self._may_end(worker_id, entry) or entry.is_last:
+        if not self._may_end(worker_id, entry) or entry.is_last:
             return
         following = entry.following()
         expected = self.model.retry(worker_id, entry, following, when)
@@ -198,16 +198,15 @@ class QueueMachine(RuleBasedStateMachine):
         return entry.holder != worker_id or entry.started
 
     @rule(lease=taken)
-    def release(self, lease: tuple[str, Entry | None]) -> None:
+    def release(self, lease: tuple[str, Entry]) -> None:
         worker_id, entry = lease
-        if entry is not None:
-            expected = self.model.release(worker_id, entry)
-            self.agree([expected], lambda name, storage: storage.commit(worker_id, [Release(entry.raw[name])])[0])
+        expected = self.model.release(worker_id, entry)
+        self.agree([expected], lambda name, storage: storage.commit(worker_id, [Release(entry.raw[name])])[0])
 
     @rule(lease=taken)
-    def renew(self, lease: tuple[str, Entry | None]) -> None:
+    def renew(self, lease: tuple[str, Entry]) -> None:
         worker_id, entry = lease
-        if entry is not None and self._may_end(worker_id, entry):
+        if self._may_end(worker_id, entry):
             lost = entry.holder != worker_id
             self.agree(
                 lost, lambda name, storage: entry.raw[name].raw in storage.renew(worker_id, b"{}", [entry.raw[name]])
@@ -328,7 +327,7 @@ def test_both_storages_do_what_the_model_says(server: Server) -> None:
     # The same steps in each run, so that a failure is one of the change at hand; more of them, and others,
     # where they are asked for.
     profile = settings(
-        max_examples=int(EXAMPLES or 60),
+        max_examples=int(EXAMPLES or 40),
         stateful_step_count=40,
         deadline=None,
         derandomize=EXAMPLES is None,

@@ -132,6 +132,11 @@ def test_what_is_no_message_is_refused(raw: bytes) -> None:
         JobMessage.decode(raw, JSONSerializer().loads)
 
 
+def test_what_nests_too_deeply_is_refused_by_every_reader() -> None:
+    with pytest.raises(MalformedMessage, match="not JSON"):
+        JobMessage.decode(b'{"id":"a","payload":' + b"[" * 100_000)
+
+
 @given(st.binary(max_size=200))
 def test_random_bytes_are_a_message_or_refused(raw: bytes) -> None:
     with contextlib.suppress(MalformedMessage):
