@@ -8,7 +8,7 @@ from typing import Any
 from django_jobqueue.message import JobMessage, Status
 
 #: Attempts that each job of the model may use.
-MAX_ATTEMPTS = 2
+MAX_ATTEMPTS = 3
 
 
 @dataclass(eq=False, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from django_jobqueue.conf import QueueConfig
 from django_jobqueue.listing import Part
@@ -35,13 +35,16 @@ pytestmark = pytest.mark.faults
 EXAMPLES = os.environ.get("JOBQUEUE_STATE_MACHINE_EXAMPLES")
 
 #: Few, so that they meet; one splits easily, and the scripts cannot read it by its ends.
-IDS = ("a", 'q":☃')
+IDS = ("a", "b", 'q":☃')
 WORKERS = ("w1", "w2")
 
 ids = st.sampled_from(IDS)
 workers = st.sampled_from(WORKERS)
-whens = st.sampled_from(["now", "now", "soon", "late"])
+whens = st.sampled_from(["now", "now", "now", "soon", "soon", "late"])
 payloads = st.none() | st.integers() | st.text(max_size=5) | st.just({"id": "x", "attempts": 9})
+
+#: What becomes of a job that is claimed; a retry by when it is due.
+DEEDS = ("now", "now", "soon", "late", "complete", "fail", "fail", "release", "die")
 
 #: What ``soon`` and ``late`` mean in ms; a short TTL and a lease of a hasty reaper are ``soon`` too.
 DELAYS = {"now": 0, "soon": 1, "late": 3_600_000}
@@ -52,16 +55,20 @@ def let_time_pass() -> None:
     time.sleep(0.0025)
 
 
+def _has(*statuses: Status) -> Callable[[Any], bool]:
+    """A precondition: some job is in one of these states."""
+    return lambda machine: any(job.status in statuses for job in machine.model.jobs.values())
+
+
 class QueueMachine(RuleBasedStateMachine):
     """The rules. ``taken`` are pairs of worker and entry, also of leases that are lost long since."""
-
-    taken = Bundle("taken")
 
     def __init__(self, server: Server) -> None:
         super().__init__()
         config = QueueConfig(cache=None, key_prefix=f"jqtest:{uuid.uuid4().hex[:12]}:", url=server.url())
         hasty = replace(config, visibility_timeout=0.001)
         self.model = Model()
+        self.taken: list[tuple[str, Entry]] = []
         self.storages: dict[str, Storage] = {"memory": MemoryStorage(config), "redis": RedisStorage(config)}
         self.hasty: dict[str, Storage] = {"memory": MemoryStorage(hasty), "redis": RedisStorage(hasty)}
         self.client = server.client()
@@ -75,10 +82,38 @@ class QueueMachine(RuleBasedStateMachine):
         answers = {name: ask(name, storage) for name, storage in self.storages.items()}
         assert answers == dict.fromkeys(answers, expected)
 
+    def lease(self, data: st.DataObject, may_be_unstarted: bool = False) -> tuple[str, Entry]:
+        """Mostly one that stands."""
+        held = [(entry.holder, entry) for entry in self.model.held if entry.started or may_be_unstarted]
+        zombies = [(worker_id, entry) for worker_id, entry in self.taken if entry.holder != worker_id]
+        chosen = data.draw(st.booleans(), "a zombie's") if held and zombies else not held
+        found: tuple[str, Entry] = data.draw(st.sampled_from(zombies if chosen else held), "lease")
+        return found
+
+    def known_id(self, data: st.DataObject, *statuses: Status) -> str:
+        """Mostly the id of a job that is in one of these states."""
+        fitting = [job_id for job_id, job in self.model.jobs.items() if job.status in statuses]
+        found: str = data.draw(st.sampled_from(fitting * 3 + list(IDS)), "id")
+        return found
+
+    def can_end(self) -> bool:
+        """Whether there is a lease that a worker would end."""
+        return any(entry.started for entry in self.model.held) or any(
+            entry.holder != worker_id for worker_id, entry in self.taken
+        )
+
     # Producers
 
     @rule(jobs=st.lists(st.tuples(ids, payloads), min_size=1, max_size=4), when=whens)
-    def enqueue(self, jobs: list[tuple[str, Any]], when: str) -> None:
+    def enqueue_any(self, jobs: list[tuple[str, Any]], when: str) -> None:
+        self._enqueue(jobs, when)
+
+    @precondition(lambda self: len(self.model.jobs) < len(IDS))
+    @rule(payload=payloads, when=whens)
+    def enqueue_new(self, payload: Any, when: str) -> None:
+        self._enqueue([(next(job_id for job_id in IDS if job_id not in self.model.jobs), payload)], when)
+
+    def _enqueue(self, jobs: list[tuple[str, Any]], when: str) -> None:
         if when == "soon":
             jobs = jobs[:1]  # of two that are due at once the storages may take either first
         messages = [message(job_id, payload, max_attempts=MAX_ATTEMPTS) for job_id, payload in jobs]
@@ -92,33 +127,44 @@ class QueueMachine(RuleBasedStateMachine):
         self.agree(expected, ask)
         let_time_pass()
 
-    @rule(job_id=ids)
-    def cancel(self, job_id: str) -> None:
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        self._cancel(self.known_id(data, Status.QUEUED, Status.SCHEDULED, Status.FAILING))
+
+    def _cancel(self, job_id: str) -> None:
         self.agree(self.model.cancel(job_id), lambda _, storage: storage.cancel(job_id))
 
-    @rule(job_id=ids)
-    def retry_failed(self, job_id: str) -> None:
+    @precondition(_has(Status.FAILED))
+    @rule(data=st.data())
+    def retry_failed(self, data: st.DataObject) -> None:
+        job_id = self.known_id(data, Status.FAILED)
         fresh = self.model.retry_dead(job_id)
         self.agree(fresh is not None, lambda _, storage: storage.retry_dead(job_id))
 
-    @rule(job_id=ids)
-    def delete(self, job_id: str) -> None:
+    @precondition(_has(Status.FAILED, Status.COMPLETED))
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        job_id = self.known_id(data, Status.FAILED, Status.COMPLETED)
         self.agree(self.model.delete(job_id), lambda _, storage: storage.delete(job_id))
 
-    @rule(job_id=ids, short=st.booleans())
-    def update_ttl(self, job_id: str, short: bool) -> None:
+    @precondition(_has(Status.FAILED, Status.COMPLETED))
+    @rule(data=st.data(), short=st.booleans())
+    def update_ttl(self, data: st.DataObject, short: bool) -> None:
+        job_id = self.known_id(data, Status.FAILED, Status.COMPLETED)
         expected = self.model.update_ttl(job_id, short)
         self.agree(expected, lambda _, storage: storage.update_ttl(job_id, 1 if short else 60_000))
         let_time_pass()
 
     # Workers
 
-    @rule(target=taken, worker_id=workers)
-    def take(self, worker_id: str) -> Any:
+    @precondition(lambda self: self.model.queue)
+    @rule(worker_id=workers)
+    def take(self, worker_id: str) -> None:
         entry = self.model.take(worker_id)
         for name, storage in self.storages.items():
             self._learn(name, entry, self._taken(storage, worker_id, entry))
-        return multiple() if entry is None else (worker_id, entry)
+        if entry is not None:
+            self.taken.append((worker_id, entry))
 
     def _taken(self, storage: Storage, worker_id: str, entry: Entry | None) -> JobMessage | None:
         """What BLMOVE brings; on Redis also cancelled messages, which their taker drops."""
@@ -138,8 +184,30 @@ class QueueMachine(RuleBasedStateMachine):
             assert (one.id, one.payload, one.attempts) == (entry.job_id, entry.payload, entry.attempts)
             assert entry.raw.setdefault(name, one).raw == one.raw
 
-    @rule(target=taken, worker_id=workers)
-    def claim_one(self, worker_id: str) -> Any:
+    @precondition(lambda self: self.model.queue)
+    @rule(worker_id=workers, deeds=st.lists(st.sampled_from(DEEDS), min_size=1, max_size=5), short=st.booleans())
+    def work(self, worker_id: str, deeds: list[str], short: bool) -> None:
+        """What a worker does all day."""
+        for deed in deeds:
+            if not self.model.queue:
+                return
+            self._claim_one(worker_id)
+            lease = self.taken[-1]
+            match deed:
+                case "complete" | "fail":
+                    self._finish(lease, deed == "complete", short, twice=False)
+                case "release":
+                    self._release(lease)
+                case "die":
+                    self.reap(worker_id)
+                case when:
+                    self._retry(lease, when, twice=True)
+
+    @rule(worker_id=workers)
+    def claim_one(self, worker_id: str) -> None:
+        self._claim_one(worker_id)
+
+    def _claim_one(self, worker_id: str) -> None:
         entry = self.model.take(worker_id)
         if entry is not None:
             assert self.model.start(worker_id, entry) == "started"
@@ -148,21 +216,25 @@ class QueueMachine(RuleBasedStateMachine):
             assert claim.unread == [] and len(claim.messages) <= 1
             self._learn(name, entry, JobMessage.decode(claim.messages[0]) if claim.messages else None)
             assert claim.backlog >= len(self.model.queue)
-        return multiple() if entry is None else (worker_id, entry)
+        if entry is not None:
+            self.taken.append((worker_id, entry))
 
-    @rule(lease=taken)
-    def start(self, lease: tuple[str, Entry]) -> None:
-        worker_id, entry = lease
+    @precondition(lambda self: any(not entry.started for entry in self.model.held))
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        worker_id, entry = self.lease(data, may_be_unstarted=True)
         if entry.holder == worker_id and entry.started:
             return
         expected = self.model.start(worker_id, entry)
         self.agree(expected, lambda name, storage: str(storage.start(worker_id, entry.raw[name])[0]))
 
-    @rule(lease=taken, good=st.booleans(), short=st.booleans(), twice=st.booleans())
-    def finish(self, lease: tuple[str, Entry], good: bool, short: bool, twice: bool) -> None:
+    @precondition(can_end)
+    @rule(data=st.data(), good=st.booleans(), short=st.booleans(), twice=st.booleans())
+    def finish(self, data: st.DataObject, good: bool, short: bool, twice: bool) -> None:
+        self._finish(self.lease(data), good, short, twice)
+
+    def _finish(self, lease: tuple[str, Entry], good: bool, short: bool, twice: bool) -> None:
         worker_id, entry = lease
-        if not self._may_end(worker_id, entry):
-            return
         payload, kind = (b"1", Complete) if good else (b'{"message":"x"}', Fail)
         expected = self.model.finish(worker_id, entry, Status.COMPLETED if good else Status.FAILED, payload, short)
 
@@ -176,10 +248,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.agree([expected], ask)
         let_time_pass()
 
-    @rule(lease=taken, when=whens, twice=st.booleans())
-    def retry(self, lease: tuple[str, Entry], when: str, twice: bool) -> None:
+    @precondition(can_end)
+    @rule(data=st.data(), when=whens, twice=st.booleans())
+    def retry(self, data: st.DataObject, when: str, twice: bool) -> None:
+        self._retry(self.lease(data), when, twice)
+
+    def _retry(self, lease: tuple[str, Entry], when: str, twice: bool) -> None:
         worker_id, entry = lease
-        if not self._may_end(worker_id, entry) or entry.is_last:
+        if entry.is_last:
             return
         following = entry.following()
         expected = self.model.retry(worker_id, entry, following, when)
@@ -193,24 +269,24 @@ class QueueMachine(RuleBasedStateMachine):
         self.agree([expected], ask)
         let_time_pass()
 
-    def _may_end(self, worker_id: str, entry: Entry) -> bool:
-        """A worker ends what it has started, though the lease may be lost by then."""
-        return entry.holder != worker_id or entry.started
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        self._release(self.lease(data, may_be_unstarted=True))
 
-    @rule(lease=taken)
-    def release(self, lease: tuple[str, Entry]) -> None:
+    def _release(self, lease: tuple[str, Entry]) -> None:
         worker_id, entry = lease
         expected = self.model.release(worker_id, entry)
         self.agree([expected], lambda name, storage: storage.commit(worker_id, [Release(entry.raw[name])])[0])
 
-    @rule(lease=taken)
-    def renew(self, lease: tuple[str, Entry]) -> None:
-        worker_id, entry = lease
-        if self._may_end(worker_id, entry):
-            lost = entry.holder != worker_id
-            self.agree(
-                lost, lambda name, storage: entry.raw[name].raw in storage.renew(worker_id, b"{}", [entry.raw[name]])
-            )
+    @precondition(can_end)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        worker_id, entry = self.lease(data)
+        lost = entry.holder != worker_id
+        self.agree(
+            lost, lambda name, storage: entry.raw[name].raw in storage.renew(worker_id, b"{}", [entry.raw[name]])
+        )
 
     # The reaper, and time
 
@@ -242,6 +318,7 @@ class QueueMachine(RuleBasedStateMachine):
                 assert following is not None
                 return hasty.recover(suspect, held, following)
 
+    @precondition(lambda self: self.model.soon)
     @rule()
     def promote(self) -> None:
         let_time_pass()
@@ -306,9 +383,10 @@ class QueueMachine(RuleBasedStateMachine):
             self.reap(worker_id)
         self.promote()
         for entry in list(self.model.late):
-            self.cancel(entry.job_id)
+            self._cancel(entry.job_id)
         while self.model.queue:
-            self.finish(self.claim_one("w1"), good=True, short=False, twice=False)  # type: ignore[arg-type]
+            self._claim_one("w1")
+            self._finish(self.taken[-1], good=True, short=False, twice=False)
         assert self.storages["redis"].claim("w1", 1).messages == []
         for storage in self.storages.values():
             assert [storage.unregister(worker_id) for worker_id in WORKERS] == [True, True]
@@ -327,7 +405,7 @@ def test_both_storages_do_what_the_model_says(server: Server) -> None:
     # The same steps in each run, so that a failure is one of the change at hand; more of them, and others,
     # where they are asked for.
     profile = settings(
-        max_examples=int(EXAMPLES or 40),
+        max_examples=int(EXAMPLES or 150),
         stateful_step_count=40,
         deadline=None,
         derandomize=EXAMPLES is None,
