@@ -14,7 +14,9 @@ from django_jobqueue.message import Status
 from django_jobqueue.queue import Queue
 from django_jobqueue.reaper import Reaper
 from django_jobqueue.results import EnqueueResult
+from django_jobqueue.storage.base import NewJob
 from django_jobqueue.worker import Worker
+from tests.contract.build import message
 from tests.servers import wait_until
 
 
@@ -267,3 +269,29 @@ def test_clearing_leaves_nothing(queue: Queue, work: Callable[..., Worker]) -> N
     stats = queue.stats()
     assert (stats.queued, stats.scheduled, stats.workers) == (0, 0, 0)
     assert queue.get_job_state("job-1") is None
+
+
+#: Messages that nobody can read but for their id.
+DAMAGED = {
+    "cut": b'{"id":"cut","payload":{"x":1',
+    "no-utf8": b'{"id":"no-utf8","payload":"\xff"}',
+    "deep": b'{"id":"deep","payload":' + b"[" * 100_000,
+    "typed": b'{"id":"typed","payload":1,"createdAt":"5","attempts":0,"maxAttempts":3,"resultTTL":5}',
+}
+
+
+def test_damaged_messages_fail_their_jobs_and_stop_no_other(queue: Queue) -> None:
+    for job_id, raw in DAMAGED.items():
+        queue.storage.enqueue([NewJob(replace(message(job_id), raw=raw))])
+    queue.enqueue("good", 1)
+
+    Worker(queue, handler=lambda job: job.payload).run_until_empty()
+
+    assert queue.get_result("good") == 1
+    assert queue.stats().malformed == len(DAMAGED)
+    assert [one.message_size for one in queue.list_jobs("malformed").jobs] == [len(raw) for raw in DAMAGED.values()]
+    for job_id in DAMAGED:
+        with pytest.raises(JobFailedError) as caught:
+            queue.wait(job_id)
+        assert caught.value.error["code"] == "MALFORMED_MESSAGE"
+        assert not queue.retry(job_id)
