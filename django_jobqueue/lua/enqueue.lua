@@ -19,15 +19,9 @@ local jobs, queue, cancelled = KEYS[1], KEYS[2], KEYS[3]
 local id, message, created_at, resent, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local queued = "queued:" .. created_at
 
-local standing = standing_state(jobs, id)
-if standing == queued and resent == "1" then
-  return "queued" -- the first sending did it
-end
-if standing then
-  return standing
-end
-if has_tombstone(cancelled, id, created_at) then
-  return "clash"
+local refused = refusal(jobs, cancelled, id, created_at, queued, resent)
+if refused then
+  return refused
 end
 
 redis.call("HSET", jobs, id, queued)

@@ -16,15 +16,9 @@ local jobs, scheduled, messages, cancelled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, message, created_at, resent, delay_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local waiting = "scheduled:" .. created_at
 
-local standing = standing_state(jobs, id)
-if standing == waiting and resent == "1" then
-  return "scheduled"
-end
-if standing then
-  return standing
-end
-if has_tombstone(cancelled, id, created_at) then
-  return "clash"
+local refused = refusal(jobs, cancelled, id, created_at, waiting, resent)
+if refused then
+  return refused
 end
 
 redis.call("HSET", jobs, id, waiting)

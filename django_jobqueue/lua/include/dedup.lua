@@ -12,3 +12,18 @@ local function standing_state(jobs, id)
   end
   return state
 end
+
+-- The answer to a new job that cannot have `fresh` as its state; nothing when it can.
+-- Sent again after a lost reply, it may find that the first sending did it.
+local function refusal(jobs, cancelled, id, created_at, fresh, resent)
+  local standing = standing_state(jobs, id)
+  if standing == fresh and resent == "1" then
+    return (read_state(fresh))
+  end
+  if standing then
+    return standing
+  end
+  if has_tombstone(cancelled, id, created_at) then
+    return "clash"
+  end
+end
