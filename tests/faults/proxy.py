@@ -233,6 +233,8 @@ class _Link:
                 self._strike, self._strike_at = strike, self._sent
         if passed:
             self._server.sendall(passed)
+        if not data:
+            self._drain()
         return bool(data)
 
     def _from_server(self) -> bool:
