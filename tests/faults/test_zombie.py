@@ -89,3 +89,33 @@ def test_a_zombie_cannot_fail_for_good_what_it_has_lost(stage: Stage) -> None:
     assert status is not None and status.error is not None
     assert status.error["code"] == "STALLED"
     stage.auditor.check(["last"], drained=True)
+
+
+def test_a_message_that_the_server_gives_to_a_zombie_runs_once_elsewhere(stage: Stage) -> None:
+    with stage.killed_at(None, "jobqueue_worker", "--concurrency", "1", "--no-reaper") as zombie:
+        wait_until(
+            lambda: any(command.name == "BLMOVE" for command in stage.proxy.seen()),
+            60,
+            lambda: AssertionError(zombie.output()),
+        )
+        zombie.signal(signal.SIGSTOP)
+        stage.queue.enqueue("a", stage.call())
+        (copy,) = stage.auditor.copies("a")
+        assert copy.worker_id is not None
+
+        with stage.healthy_worker():
+            wait_until(lambda: stage.states("a") == {"a": "completed"}, 60, lambda: AssertionError(zombie.output()))
+        before = lasting(stage)
+
+        zombie.signal(signal.SIGCONT)
+        wait_until(
+            lambda: any(command.name == "start" for command in stage.proxy.seen()),
+            60,
+            lambda: AssertionError(zombie.output()),
+        )
+        zombie.signal(signal.SIGTERM)
+
+    assert lasting(stage) == before
+    # It had not been started, so it lost no attempt.
+    assert stage.attempts() == {"a": [1]}
+    stage.auditor.check(["a"], drained=True)
