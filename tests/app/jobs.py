@@ -103,3 +103,17 @@ def _append(path: str, line: str) -> None:
 def kill_process() -> None:
     """End the worker's process on the spot."""
     os._exit(17)
+
+
+@job(takes_context=True, retry_backoff=0)
+def scripted(context: JobContext, path: str, failures: int = 0, gate: str | None = None) -> int:
+    """Note in a file that an attempt began; wait for a gate to open; fail in the first attempts.
+
+    The gate is a file, ``{attempt}`` in its name stands for the attempt's number.
+    """
+    _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
+    while gate is not None and not os.path.exists(gate.format(attempt=context.attempts)):
+        time.sleep(0.02)
+    if context.attempts <= failures:
+        raise ValueError(f"attempt {context.attempts}")
+    return context.attempts

@@ -48,6 +48,11 @@ class CommandProcess:
         """Of the process."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has."""
+        return self._process.poll() is not None
+
     def output(self) -> str:
         """What it has written so far."""
         return Path(self._log.name).read_text("utf-8")

@@ -88,6 +88,11 @@ class Proxy:
         with self._lock:
             return list(self._seen)
 
+    def open_links(self) -> int:
+        """How many connections there are; one that has ended counts until the server has read all of it."""
+        with self._lock:
+            return len(self._links)
+
     def lose(self, name: str, loss: Loss, nth: int = 1) -> None:
         """Lose the n-th command of this name from now on, or its reply."""
         strike = Strike(named(name), nth, loss)
@@ -162,9 +167,13 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A command that is kept back."""
+    """A command that is kept back.
 
-    arrived: threading.Event
+    Attributes:
+        delivered: set when it has been released and is on its way to the server.
+    """
+
+    delivered: threading.Event
     _release: threading.Event
 
     def release(self) -> None:
@@ -233,6 +242,8 @@ class _Link:
                 self._strike, self._strike_at = strike, self._sent
         if passed:
             self._server.sendall(passed)
+        if not data:
+            self._drain()
         return bool(data)
 
     def _from_server(self) -> bool:

@@ -18,6 +18,7 @@ from tests.contract.build import state
 from tests.faults.auditor import Auditor
 from tests.faults.proxy import Loss, Proxy, Strike, named
 from tests.faults.resp import script_names
+from tests.faults.snapshot import Snapshot
 from tests.servers import Server, wait_until
 
 #: Seconds after which a client takes a silent link for dead; short, for such links are what is tested.
@@ -105,6 +106,11 @@ class Rig:
 
         wait_until(is_suspect, 30, lambda: AssertionError(f"not {kind}: {found}"))
         return found[0]
+
+    def kept(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """All that the server keeps of the queue."""
+        snapshot = Snapshot.read(self._client, self.prefix)
+        return (snapshot.hashes, snapshot.zsets, snapshot.lists)
 
     def check(self, **states: str) -> None:
         """These are the jobs there are and their states without times; and the keys are in order."""

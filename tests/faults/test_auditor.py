@@ -12,7 +12,7 @@ from django_jobqueue.message import Envelope
 from django_jobqueue.storage.redis import RedisStorage
 from tests.contract.build import claim, claimed, commit, complete, enqueue, fail, message, retry
 from tests.faults.auditor import Auditor
-from tests.servers import Server
+from tests.servers import Server, wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -88,9 +88,15 @@ def _expired_and_queued_anew(storage: RedisStorage) -> None:
         pass
 
 
+def _due_and_half_swept(storage: RedisStorage) -> None:
+    commit(storage, complete(claimed(storage), ttl_ms=1))
+    wait_until(lambda: storage.states(["a"]) == [None], 30, lambda: AssertionError("it lives on"))
+    storage.sweep()
+
+
 PHASES = [
     _queued, _scheduled, _taken, _processing, _failing, _backing_off, _completed, _failed, _quarantined,
-    _cancelled_and_queued_anew, _expired_and_queued_anew,
+    _cancelled_and_queued_anew, _expired_and_queued_anew, _due_and_half_swept,
 ]  # fmt: skip
 
 

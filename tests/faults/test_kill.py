@@ -1,4 +1,4 @@
-"""Workers that are killed, frozen or stopped in the middle of their jobs."""
+"""Workers that are killed or stopped in the middle of their jobs."""
 
 import os
 import signal
@@ -80,26 +80,6 @@ def test_jobs_of_a_killed_worker_are_back_in_time_by_the_servers_clock(
     wait_until(lambda: len(recovered()) == 4, 60, never)
     late = [stamp - killed_at for stamp in recovered() if stamp - killed_at > 1.5 * VISIBILITY * 1000]
     assert late == []
-
-
-@pytest.mark.faults
-def test_a_frozen_worker_cannot_finish_what_others_have_taken_over(
-    queue: Queue, start_command: StartCommand, journal: Path
-) -> None:
-    jobs.append_line.using(id="a").enqueue(str(journal), "a", 1)
-    (zombie,) = workers(start_command, 1)
-    wait_until(lambda: noted(journal, "begin") == ["a"], 30, never)
-    zombie.signal(signal.SIGSTOP)
-    workers(start_command, 1)
-
-    wait_until(lambda: all_completed(queue, ["a"]), 60, never)
-    before = queue.storage.lookup(["a"])
-    zombie.signal(signal.SIGCONT)
-    zombie.wait_for("lease")
-
-    assert queue.storage.lookup(["a"]) == before
-    zombie.signal(signal.SIGTERM)
-    assert zombie.wait() == 0
 
 
 @pytest.mark.faults
