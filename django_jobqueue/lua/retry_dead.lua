@@ -8,7 +8,9 @@
 --         that message, and then nothing changed.
 -- Publishes "<id>:queued".
 
+--!include clock
 --!include state
+--!include expiry
 --!include tombstone
 
 local jobs, queue, errors, failed, dead, cancelled =
@@ -16,7 +18,7 @@ local jobs, queue, errors, failed, dead, cancelled =
 local id, kept, fresh, created_at, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local word = read_state(redis.call("HGET", jobs, id) or "")
-if word ~= "failed" or redis.call("HGET", dead, id) ~= kept then
+if word ~= "failed" or is_forgotten(jobs, id) or redis.call("HGET", dead, id) ~= kept then
   return "changed"
 end
 if has_tombstone(cancelled, id, created_at) then

@@ -90,6 +90,15 @@ def test_a_failed_job_is_retried_from_its_message_with_all_its_attempts(storage:
     assert storage.lookup(["a"])[0].payload is None  # type: ignore[union-attr]
 
 
+def test_a_failed_job_whose_ttl_is_over_is_not_retried(storage: Storage) -> None:
+    commit(storage, fail(claimed(storage), ttl_ms=1))
+    wait_until(lambda: state(storage) is None, 5, lambda: AssertionError("the job was not forgotten"))
+
+    assert not storage.retry_dead("a")
+
+    assert storage.counts().queued == 0
+
+
 def test_only_a_failed_job_is_retried(storage: Storage) -> None:
     enqueue(storage, message("queued"))
 
