@@ -24,7 +24,8 @@ if refused then
   return refused
 end
 
-redis.call("HSET", jobs, id, queued)
+-- The state goes last: a key of a wrong type ends the script where it stands, and must not take the id.
 redis.call("RPUSH", queue, message)
+redis.call("HSET", jobs, id, queued)
 redis.call("PUBLISH", events, id .. ":queued")
 return "queued"

@@ -24,11 +24,11 @@ end
 if has_tombstone(cancelled, id, created_at) then
   return "clash"
 end
+redis.call("RPUSH", queue, fresh) -- first: a key of a wrong type ends the script, and must not lose the job
+redis.call("HSET", jobs, id, "queued:" .. created_at)
+redis.call("HDEL", jobs, id .. ":exp")
 redis.call("HDEL", dead, id)
 redis.call("HDEL", errors, id)
 redis.call("ZREM", failed, id)
-redis.call("HDEL", jobs, id .. ":exp")
-redis.call("HSET", jobs, id, "queued:" .. created_at)
-redis.call("RPUSH", queue, fresh)
 redis.call("PUBLISH", events, id .. ":queued")
 return "queued"

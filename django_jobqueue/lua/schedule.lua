@@ -21,7 +21,7 @@ if refused then
   return refused
 end
 
-redis.call("HSET", jobs, id, waiting)
-redis.call("HSET", messages, id, message)
 redis.call("ZADD", scheduled, text_of(now_ms() + tonumber(delay_ms)), id)
+redis.call("HSET", messages, id, message)
+redis.call("HSET", jobs, id, waiting) -- last, as in enqueue.lua
 return "scheduled"

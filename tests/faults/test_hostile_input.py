@@ -472,6 +472,31 @@ def test_a_list_of_another_type_takes_no_message_away(
     assert (queue.get_result("a"), queue.get_result('q"')) == (1, 2)
 
 
+def test_a_producer_that_met_a_key_of_another_type_can_try_again(
+    queue: Queue, db_client: redis.Redis, key: Callable[[str], str]
+) -> None:
+    commit(queue.storage, fail(claimed(queue.storage, "failed")))
+    for name in ("queue", "scheduled", "scheduled:messages"):
+        db_client.set(key(name), "in the way")
+    attempts: list[Callable[[], Any]] = [
+        lambda: queue.enqueue("now", 1).status,
+        lambda: queue.enqueue("later", 1, delay=0.001).status,
+        lambda: queue.retry("failed"),
+    ]
+
+    for attempt in attempts:
+        with pytest.raises(StorageError, match="is a string, not a"):
+            attempt()
+    for name in ("queue", "scheduled", "scheduled:messages"):
+        db_client.delete(key(name))
+
+    assert [attempt() for attempt in attempts] == ["queued", "scheduled", True]
+    wait_until(lambda: queue.storage.promote(10)[0] == 1, 30, never)
+    run(queue)
+    assert queue.get_result("now") == queue.get_result("later") == 1
+    assert queue.get_job_state("failed").status is Status.COMPLETED  # type: ignore[union-attr]
+
+
 def test_a_producer_is_told_of_a_key_of_another_type(
     queue: Queue, db_client: redis.Redis, key: Callable[[str], str]
 ) -> None:
