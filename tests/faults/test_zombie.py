@@ -92,30 +92,33 @@ def test_a_zombie_cannot_fail_for_good_what_it_has_lost(stage: Stage) -> None:
 
 
 def test_a_message_that_the_server_gives_to_a_zombie_runs_once_elsewhere(stage: Stage) -> None:
+    gate = stage.gate("gate")
     with stage.killed_at(None, "jobqueue_worker", "--concurrency", "1", "--no-reaper") as zombie:
-        wait_until(
-            lambda: any(command.name == "BLMOVE" for command in stage.proxy.seen()),
-            60,
-            lambda: AssertionError(zombie.output()),
-        )
+
+        def wait_for_command(name: str) -> None:
+            wait_until(
+                lambda: name in {command.name for command in stage.proxy.seen()},
+                60,
+                lambda: AssertionError(zombie.output()),
+            )
+
+        wait_for_command("BLMOVE")
         zombie.signal(signal.SIGSTOP)
-        stage.queue.enqueue("a", stage.call())
+        stage.queue.enqueue("a", stage.call(gate=str(gate)))
         (copy,) = stage.auditor.copies("a")
         assert copy.worker_id is not None
 
         with stage.healthy_worker():
-            wait_until(lambda: stage.states("a") == {"a": "completed"}, 60, lambda: AssertionError(zombie.output()))
-        before = lasting(stage)
+            wait_until(lambda: stage.has_begun("a"), 60, lambda: AssertionError(zombie.output()))
+            zombie.signal(signal.SIGCONT)
+            wait_for_command("start")
+            zombie.signal(signal.SIGTERM)
+            assert zombie.wait() == 0
+            stage.auditor.check(["a"])
 
-        zombie.signal(signal.SIGCONT)
-        wait_until(
-            lambda: any(command.name == "start" for command in stage.proxy.seen()),
-            60,
-            lambda: AssertionError(zombie.output()),
-        )
-        zombie.signal(signal.SIGTERM)
+            gate.touch()
+            wait_until(lambda: stage.states("a") == {"a": "completed"}, 60, lambda: AssertionError("it runs on"))
 
-    assert lasting(stage) == before
     # It had not been started, so it lost no attempt.
     assert stage.attempts() == {"a": [1]}
     stage.auditor.check(["a"], drained=True)
