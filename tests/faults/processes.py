@@ -70,6 +70,16 @@ class CommandProcess:
         """Send a signal."""
         self._process.send_signal(number)
 
+    def freeze(self) -> None:
+        """Halt it (SIGSTOP); returns when it does nothing more."""
+        self.signal(signal.SIGSTOP)
+        # Signals take effect asynchronously.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self.signal(signal.SIGCONT)
+
     def wait(self, timeout: float = 60) -> int:
         """Its exit status."""
         return self._process.wait(timeout)

@@ -107,6 +107,16 @@ class Rig:
         wait_until(is_suspect, 30, lambda: AssertionError(f"not {kind}: {found}"))
         return found[0]
 
+    def now_ms(self) -> int:
+        """The server's time."""
+        seconds, microseconds = self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def outlive_this_millisecond(self) -> None:
+        """Whatever is written from now on has a later time than all before."""
+        before = self.now_ms()
+        wait_until(lambda: self.now_ms() > before, 30, lambda: AssertionError("the server's clock stands still"))
+
     def kept(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """All that the server keeps of the queue."""
         snapshot = Snapshot.read(self._client, self.prefix)

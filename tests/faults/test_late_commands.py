@@ -72,6 +72,7 @@ def test_a_late_command_changes_nothing(server: Server, command: str) -> None:
         held = rig.proxy.hold(command)
         # The client takes the silent link for dead and sends the command again.
         act()
+        rig.outlive_this_millisecond()
         links, before = rig.proxy.open_links(), _kept(rig)
 
         held.release()

@@ -34,6 +34,16 @@ def recover_a_started_job(rig: Rig) -> None:
 
 
 @step("recover")
+def recover_a_job_whose_lease_is_renewed_meanwhile(rig: Rig) -> None:
+    one = claimed(rig.direct)
+    suspect = rig.suspect()
+    with rig.fault(meanwhile=lambda: rig.direct.renew("worker", b"{}", [one])):
+        assert rig.hasty.recover(suspect, one, one.with_attempts(1)) is False
+
+    rig.check(a="processing:worker" if rig.never_arrives else "failing:1")
+
+
+@step("recover")
 def recover_a_job_that_was_not_started(rig: Rig) -> None:
     one = message("a")
     enqueue(rig.direct, one)
