@@ -24,6 +24,7 @@ class Relay:
         self._links: set[socket.socket] = set()
         self._is_cut = False
         self._token: bytes | None = None
+        self._cuts = True
         #: Set when the reply was lost that ``lose_reply`` asked for.
         self.struck = threading.Event()
 
@@ -46,11 +47,12 @@ class Relay:
         with self._lock:
             self._is_cut = False
 
-    def lose_reply(self, token: str) -> None:
-        """Lose the next reply that holds these bytes, and cut its connection."""
+    def lose_reply(self, token: str, *, cut: bool = True) -> None:
+        """Lose the next reply that holds these bytes, and cut its connection, or let the client wait on."""
         with self._lock:
             self.struck.clear()
             self._token = token.encode()
+            self._cuts = cut
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, name="relay", daemon=True).start()
@@ -97,8 +99,12 @@ class Relay:
                 for key, _ in selector.select():
                     source: socket.socket = key.fileobj  # type: ignore[assignment]
                     data = source.recv(1 << 20)
-                    if not data or (source is server and self._strikes(data)):
+                    if not data:
                         return
+                    if source is server and self._strikes(data):
+                        if self._cuts:
+                            return
+                        continue
                     key.data.sendall(data)
 
     def _strikes(self, reply: bytes) -> bool:
