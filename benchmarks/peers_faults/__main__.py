@@ -1,7 +1,7 @@
 """What job queues do when things break: each peer in each fault, with real workers on real servers.
 
-    python -m benchmarks.peers_faults [--server redis|valkey] [--limit 75] [--peers TEXT …] [--faults TEXT …]
-                                      [--at-once 4] [--json FILE]
+    python -m benchmarks.peers_faults [--server redis|valkey] [--limit 120] [--peers TEXT …] [--faults TEXT …]
+                                      [--at-once 6] [--json FILE]
 
 Installs the pinned peers into ``.peers/`` beside this file the first time (pip and npm). Prints Markdown.
 """
@@ -73,11 +73,11 @@ def main() -> None:
     """Install what is missing, run the cases, print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--server", choices=["redis", "valkey"], default="redis")
-    parser.add_argument("--limit", type=float, default=75, help="seconds that a recovery may take")
+    parser.add_argument("--limit", type=float, default=120, help="seconds that a recovery may take")
     parser.add_argument("--peers", nargs="*", default=[], metavar="TEXT", help="parts of the names of peers")
     parser.add_argument("--rows", nargs="*", default=[], metavar="TEXT", help="default, tuned")
     parser.add_argument("--faults", nargs="*", default=[], metavar="TEXT", help="parts of the names of faults")
-    parser.add_argument("--at-once", type=int, default=4, help="cases at a time; most of each is waiting")
+    parser.add_argument("--at-once", type=int, default=6, help="cases at a time; most of each is waiting")
     parser.add_argument("--logs", action="store_true", help="show the workers' logs")
     parser.add_argument("--json", type=Path, help="write the outcomes there too")
     options = parser.parse_args()

@@ -98,7 +98,8 @@ PEERS = (
         ("rq==3.0.0", "redis==8.1.0"),
         {
             "default": "no setting",
-            "tuned": "`Retry(max=2)` on the job; `job_monitoring_interval` 5 s, `maintenance_interval` 5 s",
+            "tuned": "`Retry(max=2)` on the job; `job_monitoring_interval` 5 s, `maintenance_interval` 5 s, "
+            "`worker_ttl` 20 s",
         },
         "marked as failed, not run again, after 90 s and the next maintenance, every 10 min",
     ),

@@ -137,6 +137,11 @@ class Accounts(threading.Thread):
             if any(line.what == "begin" and line.at > at for line in self.runs[job_id])
         ]
 
+    def cut_off(self) -> int:
+        """Runs that began, and neither came to their end nor raised."""
+        lines = Counter(line.what for lines in self.runs.values() for line in lines)
+        return lines["begin"] - lines["raise"] - lines["end"]
+
     def second_ends(self) -> list[str]:
         """Jobs whose run went to its end more than once."""
         return [job_id for job_id, lines in self.runs.items() if sum(line.what == "end" for line in lines) > 1]

@@ -81,8 +81,11 @@ class Play:
         self._start_cast()
         self._accounts.start()
         injector = Injector(self._server, self._relay, self._cast, self._options.seed)
+        for worker in self._cast.of("worker"):
+            assert worker.process is not None
+            worker.process.wait_for("Stop")
         self._say("the cast is started")
-        time.sleep(5)  # they have loaded what they need
+        time.sleep(10)  # with some jobs done they have loaded what they need
         resident_before = self._cast.resident_megabytes()
 
         injector.start()
@@ -197,8 +200,10 @@ class Play:
 
 
 def _used_memory(client: redis.Redis) -> int:
-    """Without scripts and other connections, which say nothing about jobs."""
+    """Without scripts, statistics of commands and other connections, which say nothing about jobs."""
     client.script_flush()
+    client.config_resetstat()
+    client.slowlog_reset()
     own = client.client_id()
     for entry in client.client_list():
         if int(entry["id"]) != own:

@@ -74,6 +74,7 @@ class Report:
         unexpected = accounts.ended("failed", as_told=False)
         yield from (f"failed without being told to: {job_id}" for job_id in unexpected)
         yield from (f"ran although cancelled: {job_id}" for job_id in accounts.ran_although_cancelled())
+        yield from (f"run twice with the same attempt: {job_id}" for job_id in accounts.unexplained_runs())
         yield from (f"waiter unanswered: {job_id}: {why}" for job_id, why in self._unanswered().items())
         yield from (f"audit: {violation}" for violation in self.violations)
         yield from (f"key left over: {key}" for key in self.left_over)
@@ -94,6 +95,7 @@ class Report:
         yield "ran although cancelled", str(len(accounts.ran_although_cancelled()))
         yield "**lost**", f"**{len(accounts.lost())}**"
         yield "runs in all", f"{begins:,}"
+        yield "runs cut off, and begun again or failed", str(accounts.cut_off())
         yield "**run twice to the end**", f"**{len(accounts.second_ends())}**"
         yield "run twice with the same attempt", str(len(accounts.unexplained_runs()))
         for reason, count in sorted(accounts.refused.items()):

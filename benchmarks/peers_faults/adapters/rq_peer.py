@@ -1,4 +1,4 @@
-"""RQ. Row "tuned": retries, and the shortest intervals at which a dead worker is noticed."""
+"""RQ. Row "tuned": retries, and short intervals; an idle worker does its maintenance 15 s before its TTL."""
 
 import body
 import redis
@@ -7,7 +7,7 @@ import rq
 connection = redis.Redis.from_url(body.URL)
 queue = rq.Queue("peers", connection=connection)
 
-INTERVALS = {"default": {}, "tuned": {"job_monitoring_interval": 5, "maintenance_interval": 5}}
+INTERVALS = {"default": {}, "tuned": {"job_monitoring_interval": 5, "maintenance_interval": 5, "worker_ttl": 20}}
 
 
 def worker():
