@@ -46,7 +46,7 @@ class Accounts(threading.Thread):
         self.cancelled: dict[str, float] = {}
         self.kept: set[str] = set()
         self.waiting: dict[str, int] = {}
-        self.answered: dict[str, str] = {}
+        self.answered: dict[str, float] = {}
         self.unanswered: dict[str, str] = {}
         self.refused: Counter[str] = Counter()
 
@@ -99,7 +99,7 @@ class Accounts(threading.Thread):
             case "waiting":
                 self.waiting[line.job_id] = line.pid
             case "answered":
-                self.answered[line.job_id] = line.detail
+                self.answered[line.job_id] = line.at
             case "unanswered":
                 self.unanswered[line.job_id] = line.detail
 
@@ -170,6 +170,11 @@ class Accounts(threading.Thread):
             before = [line for line in lines if line.pid in loss.pids and line.at <= loss.at]
             if before and before[-1].what == "begin":
                 yield lines
+
+    def answer_delays(self) -> list[float]:
+        """Seconds from the end of the last run of a job to the answer that its waiter got, sorted."""
+        ends = {job_id: max(line.at for line in self.runs[job_id]) for job_id in self.answered if self.runs[job_id]}
+        return sorted(max(0.0, self.answered[job_id] - at) for job_id, at in ends.items())
 
     def left_waiting(self, living: Iterable[int]) -> list[str]:
         """Waiters of producers that were not killed, with no answer at all."""

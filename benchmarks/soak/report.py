@@ -105,11 +105,12 @@ class Report:
         times = self.accounts.recoveries(self.injector.losses)
         yield "recovered after a kill or freeze", str(len(times))
         if times:
-            p99 = times[math.ceil(0.99 * len(times)) - 1]
-            yield "recovery time, median, p99, max", f"{statistics.median(times):.1f}, {p99:.1f}, {times[-1]:.1f} s"
+            yield "recovery time, median, p99, max", _spread(times)
 
     def _waiters(self) -> Iterator[tuple[str, str]]:
         yield "waiters answered", f"{len(self.accounts.answered):,}"
+        if delays := self.accounts.answer_delays():
+            yield "from the job's end to the answer, median, p99, max", _spread(delays)
         yield "**waiters unanswered**", f"**{len(self._unanswered())}**"
 
     def _remains(self) -> Iterator[tuple[str, str]]:
@@ -130,3 +131,8 @@ class Report:
                 f"redis-py {redis.__version__}",
             ]
         )
+
+
+def _spread(times: Sequence[float]) -> str:
+    p99 = times[math.ceil(0.99 * len(times)) - 1]
+    return f"{statistics.median(times):.1f}, {p99:.1f}, {times[-1]:.1f} s"

@@ -101,5 +101,7 @@ class Command(BaseCommand):
             except (JobFailedError, JobCancelledError) as error:
                 self._journal.note("answered", job_id, type(error).__name__)
             else:
-                self._journal.note("answered", job_id, "result")
+                # At its deadline a waiter looks itself. That one would have waited for ever.
+                is_last_look = time.monotonic() >= deadline
+                self._journal.note("unanswered" if is_last_look else "answered", job_id, "result")
             return
