@@ -9,6 +9,9 @@ import threading
 from types import TracebackType
 from typing import Self
 
+#: How a published message begins, in both versions of the protocol. It is no reply.
+PUBLISHED = (b"*3\r\n$7\r\nmessage", b">3\r\n$7\r\nmessage", b"*4\r\n$8\r\npmessage", b">4\r\n$8\r\npmessage")
+
 
 class Relay:
     """Forwards connections to a server on loopback.
@@ -109,7 +112,7 @@ class Relay:
 
     def _strikes(self, reply: bytes) -> bool:
         with self._lock:
-            if self._token is None or self._token not in reply:
+            if self._token is None or self._token not in reply or reply.startswith(PUBLISHED):
                 return False
             self._token = None
         self.struck.set()

@@ -171,10 +171,13 @@ class Accounts(threading.Thread):
             if before and before[-1].what == "begin":
                 yield lines
 
-    def answer_delays(self) -> list[float]:
-        """Seconds from the end of the last run of a job to the answer that its waiter got, sorted."""
-        ends = {job_id: max(line.at for line in self.runs[job_id]) for job_id in self.answered if self.runs[job_id]}
-        return sorted(max(0.0, self.answered[job_id] - at) for job_id, at in ends.items())
+    def answer_delays(self) -> dict[str, float]:
+        """Seconds from the end of a job's last run to the answer that its waiter got."""
+        return {
+            job_id: max(0.0, at - max(line.at for line in self.runs[job_id]))
+            for job_id, at in self.answered.items()
+            if self.runs[job_id]
+        }
 
     def left_waiting(self, living: Iterable[int]) -> list[str]:
         """Waiters of producers that were not killed, with no answer at all."""

@@ -18,6 +18,9 @@ from tests.servers import Server, binary_version
 from .accounts import Accounts
 from .faults import Injector
 
+#: Seconds after the end of a job at which its waiter has missed it; no fault lasts so long.
+LATE = 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -82,7 +85,9 @@ class Report:
 
     def _unanswered(self) -> dict[str, str]:
         left = dict.fromkeys(self.accounts.left_waiting(self.living_producers), "no answer")
-        return self.accounts.unanswered | left
+        delays = self.accounts.answer_delays().items()
+        late = {job_id: f"told {delay:.0f} s late" for job_id, delay in delays if delay > LATE}
+        return self.accounts.unanswered | left | late
 
     def _jobs(self) -> Iterator[tuple[str, str]]:
         accounts = self.accounts
@@ -110,7 +115,7 @@ class Report:
     def _waiters(self) -> Iterator[tuple[str, str]]:
         yield "waiters answered", f"{len(self.accounts.answered):,}"
         if delays := self.accounts.answer_delays():
-            yield "from the job's end to the answer, median, p99, max", _spread(delays)
+            yield "from the job's end to the answer, median, p99, max", _spread(sorted(delays.values()))
         yield "**waiters unanswered**", f"**{len(self._unanswered())}**"
 
     def _remains(self) -> Iterator[tuple[str, str]]:
