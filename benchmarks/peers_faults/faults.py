@@ -36,7 +36,7 @@ class Fault:
 def kill(stage: Stage, limit: float) -> str:
     """SIGKILL of all processes of the worker in the middle of a job; a new one is started at once."""
     _warm_up(stage)
-    stage.enqueue("sleep", "victim", 2)
+    stage.enqueue("sleep", "victim", seconds=2)
     _expect(within(START_DEADLINE, lambda: bool(stage.notes("begin", "victim"))), stage, "the job did not start")
     killed = time.time()
     stage.signal_all(signal.SIGKILL)
@@ -112,7 +112,7 @@ def poison(stage: Stage, limit: float) -> str:
 def zombie(stage: Stage, limit: float) -> str:
     """SIGSTOP in the middle of a job; a second worker starts; SIGCONT when that has done it or at the limit."""
     _warm_up(stage)
-    stage.enqueue("sleep", "victim", 2)
+    stage.enqueue("sleep", "victim", seconds=2)
     _expect(within(START_DEADLINE, lambda: bool(stage.notes("begin", "victim"))), stage, "the job did not start")
     frozen = stage.signal_all(signal.SIGSTOP)
     stage.start_worker()
@@ -134,13 +134,13 @@ def zombie(stage: Stage, limit: float) -> str:
 def full_memory(stage: Stage, limit: float) -> str:
     """Maxmemory is reached (noeviction) while a worker has jobs to do; a worker that ends is replaced afterwards."""
     worker = _warm_up(stage)
-    stage.enqueue("sleep", "long", 3)
+    stage.enqueue("sleep", "long", seconds=4)
     _expect(within(START_DEADLINE, lambda: bool(stage.notes("begin", "long"))), stage, "the job did not start")
     with stage.server.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
-        for number in range(FULL_JOBS):
-            stage.enqueue("sleep", f"job-{number}")
+        stage.enqueue("sleep", *(f"job-{number}" for number in range(FULL_JOBS)))
         client.config_set("maxmemory", "100kb")
+    _expect(not stage.notes("end", "long"), stage, "the worker was done before the memory was full")
 
     def done() -> int:
         return len({note.job_id for note in stage.notes("end") if note.job_id.startswith("job-")})

@@ -122,9 +122,9 @@ class Stage:
 
     # jobs
 
-    def enqueue(self, kind: str, job_id: str, seconds: float = 0) -> None:
-        """Enqueue a job, past the relay."""
-        self._adapter("enqueue", kind, job_id, str(seconds))
+    def enqueue(self, kind: str, *job_ids: str, seconds: float = 0) -> None:
+        """Enqueue jobs, past the relay."""
+        self._adapter("enqueue", kind, ",".join(job_ids), str(seconds))
 
     def result(self, job_id: str) -> Any:
         """What the peer keeps as the job's result, the pid of the process that ran it; None without one."""

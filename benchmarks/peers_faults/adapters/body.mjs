@@ -28,7 +28,9 @@ export const kinds = {
 export async function main ({ worker, enqueue, result }) {
   const [verb, ...given] = process.argv.slice(2)
   if (verb === 'worker') return worker()
-  if (verb === 'enqueue') await enqueue(given[0], given[1], Number(given[2]))
+  if (verb === 'enqueue') {
+    for (const id of given[1].split(',')) await enqueue(given[0], id, Number(given[2]))
+  }
   if (verb === 'result') console.log(JSON.stringify(await result(given[0]) ?? null))
   process.exit(0)
 }

@@ -1,8 +1,8 @@
 """What the jobs of every Python peer do, and where they note it.
 
-Each adapter is run as ``adapter.py worker`` or ``adapter.py enqueue KIND ID SECONDS`` or ``adapter.py result ID``,
-with the peer's own interpreter and these variables: ``PEER_URL``, ``PEER_JOURNAL``, and ``PEER_ROW``, the
-configuration to use. ``result`` prints JSON: what is kept as the result of a job, or null.
+Each adapter is run as ``adapter.py worker``, ``adapter.py enqueue KIND ID[,ID…] SECONDS`` or
+``adapter.py result ID``, with the peer's own interpreter and these variables: ``PEER_URL``, ``PEER_JOURNAL``, and
+``PEER_ROW``, the configuration to use. ``result`` prints JSON: what is kept as the result of a job, or null.
 """
 
 import json
@@ -41,7 +41,8 @@ def main(worker, enqueue, result):
     if verb == "worker":
         worker()
     elif verb == "enqueue":
-        kind, job_id, seconds = arguments
-        enqueue(kind, job_id, float(seconds))
+        kind, job_ids, seconds = arguments
+        for job_id in job_ids.split(","):
+            enqueue(kind, job_id, float(seconds))
     elif verb == "result":
         print(json.dumps(result(*arguments), default=str))
