@@ -47,7 +47,7 @@ class Stage:
 
     def __init__(self, peer: Peer, row: str, kind: str) -> None:
         self.peer = peer
-        # Every process that descends from ours carries it in its environment, however it detaches itself.
+        # Every process that descends from a worker carries it in its environment, however it detaches itself.
         self._marker = f"PEER_STAGE={uuid.uuid4().hex}"
         self._row = row
         self.server = Server(kind, appendonly=True)
@@ -69,6 +69,7 @@ class Stage:
         for pid in self.processes():
             _signal(pid, signal.SIGKILL)
         for process in self._started:
+            process.kill()
             process.wait()
         self.relay.__exit__(None, None, None)
         self.server.close()
@@ -83,7 +84,7 @@ class Stage:
         with (Path(self._folder.name) / f"worker-{self._logs}.log").open("wb") as log:
             process = subprocess.Popen(
                 self.peer.command("worker"),
-                env=self._environment(port),
+                env=self._environment(port) | dict([self._marker.split("=")]),
                 cwd=ADAPTERS,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -126,6 +127,24 @@ class Stage:
         """Enqueue jobs, past the relay."""
         self._adapter("enqueue", kind, ",".join(job_ids), str(seconds))
 
+    def begin(self, job_id: str, seconds: float) -> None:
+        """Enqueue a job; return at the moment that a worker has begun it.
+
+        Raises:
+            RuntimeError: none has.
+        """
+        self._started.append(
+            subprocess.Popen(
+                self.peer.command("enqueue", "sleep", job_id, str(seconds)),
+                env=self._environment(self.server.port),
+                cwd=ADAPTERS,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        if not within(ADAPTER_DEADLINE, lambda: bool(self.notes("begin", job_id))):
+            raise RuntimeError(f"{self.peer.name}: {job_id} did not begin\n{self.logs()}")
+
     def result(self, job_id: str) -> Any:
         """What the peer keeps as the job's result, the pid of the process that ran it; None without one."""
         return json.loads(self._adapter("result", job_id) or "null")
@@ -150,7 +169,6 @@ class Stage:
         return done.stdout.strip()
 
     def _environment(self, port: int) -> dict[str, str]:
-        name, marker = self._marker.split("=")
         return {
             **os.environ,
             "PEER_URL": f"redis://127.0.0.1:{port}/0",
@@ -158,7 +176,6 @@ class Stage:
             "PEER_JOURNAL": str(self._journal),
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(ADAPTERS)] if self.peer.is_ours else [str(ADAPTERS)]),
             "PYTHONUNBUFFERED": "1",
-            name: marker,
         }
 
 
@@ -168,7 +185,7 @@ def within(seconds: float, done: Callable[[], bool]) -> bool:
     while not done():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.1)
+        time.sleep(0.05)
     return True
 
 

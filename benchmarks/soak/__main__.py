@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the faults and the orders; random when not given")
     parser.add_argument("--server", choices=["redis", "valkey"], default="redis")
     parser.add_argument("--jobs-per-second", type=float, default=20)
-    parser.add_argument("--keep-logs", type=Path, metavar="FOLDER", help="copy journals and logs there")
+    parser.add_argument("--keep-journals", type=Path, metavar="FOLDER", help="copy the journals there")
     options = parser.parse_args()
     if options.seed is None:
         options.seed = random.randrange(1_000_000)

@@ -64,7 +64,7 @@ class Play:
     def __enter__(self) -> Self:
         self._stack = contextlib.ExitStack()
         self._stack.callback(queues.close)
-        self._stack.callback(self._keep_logs)
+        self._stack.callback(self._keep_journals)
         self._stack.enter_context(self._relay)
         self._stack.enter_context(self._cast)
         self._stack.callback(self._accounts.finish)
@@ -191,9 +191,9 @@ class Play:
         while not done() and time.monotonic() < deadline:
             time.sleep(0.5)
 
-    def _keep_logs(self) -> None:
-        if self._options.keep_logs:
-            shutil.copytree(self._folder, self._options.keep_logs, dirs_exist_ok=True)
+    def _keep_journals(self) -> None:
+        if self._options.keep_journals:
+            shutil.copytree(self._folder, self._options.keep_journals, dirs_exist_ok=True)
 
     def _say(self, what: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
