@@ -163,6 +163,7 @@ class WaitingRoom:
         self._lock = threading.Lock()
         self._waiters: dict[str, list[Waiter]] = {}
         self._rechecking = False
+        self._recheck_again = False
 
     @contextmanager
     def expecting(self, job_id: str) -> Iterator[ThreadWaiter]:
@@ -212,7 +213,11 @@ class WaitingRoom:
     def _resynced(self) -> None:
         """The subscription was lost and is back: look at the states of all waiting jobs at once."""
         with self._lock:
-            if self._rechecking or not self._waiters:
+            if not self._waiters:
+                return
+            # The look that is under way may have been before this gap.
+            self._recheck_again = self._rechecking
+            if self._rechecking:
                 return
             self._rechecking = True
         # Not in the subscriber's thread: that one must go on delivering.
@@ -222,6 +227,7 @@ class WaitingRoom:
         while True:
             with self._lock:
                 ids = list(self._waiters)
+                self._recheck_again = False
                 if not ids:
                     self._rechecking = False
                     return
@@ -232,12 +238,13 @@ class WaitingRoom:
                 time.sleep(RECHECK_DELAY)
                 continue
             with self._lock:
-                self._rechecking = False
+                self._rechecking = self._recheck_again
                 for job_id, record in zip(ids, records, strict=True):
                     if is_over(record):
                         for waiter in self._waiters.get(job_id, ()):
                             waiter.deliver(record)
-            return
+                if not self._rechecking:
+                    return
 
 
 class _Subscription:

@@ -1,13 +1,16 @@
 """Waiters, woken in every order of events."""
 
 import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import pytest
 
 from django_jobqueue.exceptions import JobCancelledError, JobTimeoutError
 from django_jobqueue.message import JobState
-from django_jobqueue.storage.base import Record
-from django_jobqueue.waiting import TaskWaiter, ThreadWaiter
+from django_jobqueue.storage.base import Record, Storage
+from django_jobqueue.waiting import TaskWaiter, ThreadWaiter, WaitingRoom
 
 RUNNING = Record(JobState.parse("processing:1:worker"))
 DONE = Record(JobState.parse("completed:2"), b"1")
@@ -68,3 +71,30 @@ def test_a_cancelled_job_raises_without_a_look(wait: object) -> None:
 @both
 def test_the_end_of_the_time_has_a_last_look(wait: object) -> None:
     assert wait([], [DONE]) is DONE  # type: ignore[operator]
+
+
+class LostAgain:
+    """A storage whose subscription is lost once more while it looks, and whose job ends in that gap."""
+
+    def __init__(self) -> None:
+        self._looks = [RUNNING, DONE]
+
+    def listen_job(self, job_id: str, on_event: object, resynced: Callable[[], None]) -> Callable[[], None]:
+        self.resynced = resynced
+        return lambda: None
+
+    def lookup(self, job_ids: Sequence[str]) -> list[Record | None]:
+        if threading.current_thread() is threading.main_thread():
+            return [RUNNING]  # the waiter's own look, at the end of its time
+        record = self._looks.pop(0)
+        if record is RUNNING:
+            self.resynced()
+        return [record]
+
+
+def test_a_subscription_that_is_lost_again_during_the_look_makes_it_look_again() -> None:
+    storage = LostAgain()
+    with WaitingRoom(cast(Storage, storage)).expecting("a") as waiter:
+        storage.resynced()
+
+        assert waiter.record(5) is DONE
