@@ -103,3 +103,12 @@ def _append(path: str, line: str) -> None:
 def kill_process() -> None:
     """End the worker's process on the spot."""
     os._exit(17)
+
+
+@job(takes_context=True, retry_backoff=0)
+def note_run(context: JobContext, path: str, seconds: float = 0.0) -> str:
+    """Note in a file that a run of this job began, and which attempt it is; take some time; note that it ended."""
+    _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
+    time.sleep(seconds)
+    _append(path, f"end {context.id} {context.attempts} {os.getpid()}")
+    return context.id
