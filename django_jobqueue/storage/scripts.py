@@ -14,6 +14,10 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from ..exceptions import StorageError, UnsupportedServer
 
+#: How often scripts are loaded for one call. The server may forget them again before the call arrives, while an
+#: operator flushes them or servers change their roles.
+LOADS = 10
+
 _INCLUDE = re.compile(r"^--!include (\w+)$", re.MULTILINE)
 
 
@@ -68,11 +72,12 @@ def run(client: Any, call: Call) -> Any:
         UnsupportedServer: the server is too old to load it.
         redis.RedisError: as the driver raises it.
     """
-    try:
-        return execute(client, call.command())
-    except NoScriptError:
-        load(client, call.script)
-        return execute(client, call.command())
+    for _ in range(LOADS):
+        try:
+            return execute(client, call.command())
+        except NoScriptError:
+            load(client, call.script)
+    return execute(client, call.command())
 
 
 def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
@@ -91,8 +96,10 @@ def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
         except ResponseError as error:
             return [error]
     replies = _pipelined(client, calls)
-    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
+    for _ in range(LOADS):
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if not unknown:
+            break
         for lua in {calls[i].script.name: calls[i].script for i in unknown}.values():
             load(client, lua)
         for i, reply in zip(unknown, _pipelined(client, [calls[i] for i in unknown]), strict=True):

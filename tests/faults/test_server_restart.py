@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from django_jobqueue import JobNotFoundError, queues, waiting
+from django_jobqueue import queues, waiting
 from django_jobqueue.context import JobContext
-from django_jobqueue.exceptions import StorageError
+from django_jobqueue.exceptions import JobNotFoundError, StorageError
 from django_jobqueue.queue import Queue
 from django_jobqueue.storage import connections
 from django_jobqueue.worker import Worker
 from tests.app import jobs
 from tests.faults.load import DEADLINE, Load, assert_each_ran_once, happens
 from tests.faults.processes import CommandProcess
-from tests.servers import Server, wait_until
+from tests.servers import Server
 
 pytestmark = pytest.mark.faults
 
@@ -82,7 +81,7 @@ def wait_stubbornly(queue: Queue, job_id: str) -> str:
             return False
         return True
 
-    wait_until(asked, DEADLINE, lambda: AssertionError(f"{job_id} was never answered"))
+    happens(asked, f"{job_id} is answered")
     return results[0]
 
 
@@ -124,12 +123,13 @@ def test_a_killed_and_restarted_server_loses_and_repeats_nothing_it_has_accepted
 
 @contextmanager
 def flushing_scripts(server: Server) -> Iterator[list[int]]:
-    """Make the server forget its scripts as fast as it can; yields a list of one element, how often."""
+    """Make the server forget its scripts hundreds of times a second; yields a list of one element, how often."""
     stop, count = threading.Event(), [0]
 
     def flush() -> None:
         with server.client() as client:
-            while not stop.is_set():
+            # A pause in which a script can be loaded and called, but no more than some of a pipeline.
+            while not stop.wait(0.002):
                 client.script_flush()
                 count[0] += 1
 
@@ -151,7 +151,7 @@ def test_single_calls_go_on_while_the_server_forgets_its_scripts(own: OwnServer)
             assert queue.enqueue(f"job-{n}", n, delay=60).status == "scheduled"
             assert queue.get_status(f"job-{n}") is not None
 
-    assert flushed[0] > 200
+    assert flushed[0] > 20
     assert queue.stats().scheduled == 200
 
 
@@ -161,7 +161,7 @@ def test_pipelines_go_on_in_their_order_while_the_server_forgets_its_scripts(own
     with flushing_scripts(own.server) as flushed:
         accepted = queue.enqueue_many([(job_id, None) for job_id in ids])
 
-    assert flushed[0] > 10
+    assert flushed[0] > 5
     assert {one.status for one in accepted} == {"queued"}
     ran: list[str] = []
     Worker(queue, handler=lambda job: ran.append(job.id), concurrency=1).run_until_empty()
@@ -176,7 +176,7 @@ def test_workers_go_on_while_the_server_forgets_its_scripts(own: OwnServer, tmp_
     with flushing_scripts(own.server), ThreadPoolExecutor(4) as threads:
         for job_id in ids:
             jobs.note_run.using(id=job_id).enqueue(str(load.journal), 0.005)
-        answers = list(threads.map(lambda n: jobs.add.enqueue_and_wait(n, 1, ), range(40)))
+        answers = list(threads.map(lambda n: jobs.add.enqueue_and_wait(n, 1), range(40)))
         load.await_completed(own.queue, ids)
 
     assert answers == [n + 1 for n in range(40)]
@@ -230,7 +230,7 @@ def test_a_pause_beyond_all_read_timeouts_loses_and_repeats_nothing(
     for n, job_id in enumerate(ids):
         if n % 20 == 10:
             pause(own.server, 2.5)
-        wait_until(lambda job_id=job_id: enqueued(job_id), DEADLINE, lambda: AssertionError("never accepted"))  # type: ignore[misc]
+        happens(lambda job_id=job_id: enqueued(job_id), f"{job_id} is accepted")  # type: ignore[misc]
 
     happens(lambda: queue.stats().completed == len(ids), "all jobs are completed")
     worker.stop()
