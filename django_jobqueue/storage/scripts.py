@@ -14,8 +14,8 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from ..exceptions import StorageError, UnsupportedServer
 
-#: How often scripts are loaded for one call. The server may forget them again before the call arrives, while an
-#: operator flushes them or servers change their roles.
+#: How often scripts are loaded in vain for a call. The server may forget them again before the call arrives,
+#: while an operator flushes them or servers change their roles.
 LOADS = 10
 
 _INCLUDE = re.compile(r"^--!include (\w+)$", re.MULTILINE)
@@ -96,15 +96,19 @@ def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
         except ResponseError as error:
             return [error]
     replies = _pipelined(client, calls)
-    for _ in range(LOADS):
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if not unknown:
-            break
+    vain = 0
+    while (unknown := _unknown(replies)) and vain < LOADS:
         for lua in {calls[i].script.name: calls[i].script for i in unknown}.values():
             load(client, lua)
         for i, reply in zip(unknown, _pipelined(client, [calls[i] for i in unknown]), strict=True):
             replies[i] = reply
+        vain = vain + 1 if len(_unknown(replies)) == len(unknown) else 0
     return replies
+
+
+def _unknown(replies: Sequence[Any]) -> list[int]:
+    """Which calls the server did not run, since it did not know their script."""
+    return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
 
 
 def _pipelined(client: Any, calls: Sequence[Call]) -> list[Any]:
