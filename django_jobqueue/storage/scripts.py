@@ -14,10 +14,6 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from ..exceptions import StorageError, UnsupportedServer
 
-#: How often scripts are loaded in vain for a call. The server may forget them again before the call arrives,
-#: while an operator flushes them or servers change their roles.
-LOADS = 10
-
 _INCLUDE = re.compile(r"^--!include (\w+)$", re.MULTILINE)
 
 
@@ -41,6 +37,10 @@ class Call:
     def command(self) -> tuple[Any, ...]:
         """The EVALSHA command."""
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    def command_in_full(self) -> tuple[Any, ...]:
+        """The EVAL command, which brings the script along."""
+        return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
 
 
 @cache
@@ -72,12 +72,12 @@ def run(client: Any, call: Call) -> Any:
         UnsupportedServer: the server is too old to load it.
         redis.RedisError: as the driver raises it.
     """
-    for _ in range(LOADS):
-        try:
-            return execute(client, call.command())
-        except NoScriptError:
-            load(client, call.script)
-    return execute(client, call.command())
+    try:
+        return execute(client, call.command())
+    except NoScriptError:
+        load(client, call.script)
+        # In full, for the server may have forgotten it again.
+        return execute(client, call.command_in_full())
 
 
 def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
@@ -95,26 +95,22 @@ def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
             return [run(client, calls[0])]
         except ResponseError as error:
             return [error]
-    replies = _pipelined(client, calls)
-    vain = 0
-    while (unknown := _unknown(replies)) and vain < LOADS:
-        for lua in {calls[i].script.name: calls[i].script for i in unknown}.values():
+    replies = _pipelined(client, [call.command() for call in calls])
+    # The server may forget scripts in the middle of a pipeline, again and again; each round brings one forward.
+    while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
+        first = {calls[i].script: i for i in reversed(unknown)}
+        for lua in first:
             load(client, lua)
-        for i, reply in zip(unknown, _pipelined(client, [calls[i] for i in unknown]), strict=True):
+        again = [calls[i].command_in_full() if i in first.values() else calls[i].command() for i in unknown]
+        for i, reply in zip(unknown, _pipelined(client, again), strict=True):
             replies[i] = reply
-        vain = vain + 1 if len(_unknown(replies)) == len(unknown) else 0
     return replies
 
 
-def _unknown(replies: Sequence[Any]) -> list[int]:
-    """Which calls the server did not run, since it did not know their script."""
-    return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-
-
-def _pipelined(client: Any, calls: Sequence[Call]) -> list[Any]:
+def _pipelined(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     with client.pipeline(transaction=False) as pipeline:
-        for call in calls:
-            pipeline.execute_command(*call.command(), NEVER_DECODE=True)
+        for command in commands:
+            pipeline.execute_command(*command, NEVER_DECODE=True)
         replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
