@@ -17,6 +17,7 @@ from django_jobqueue.queue import Queue
 from django_jobqueue.storage import connections
 from django_jobqueue.worker import Worker
 from tests.app import jobs
+from tests.faults.auditor import Auditor
 from tests.faults.load import DEADLINE, Load, assert_each_ran_once, happens
 from tests.faults.processes import CommandProcess
 from tests.servers import Server
@@ -118,6 +119,8 @@ def test_a_killed_and_restarted_server_loses_and_repeats_nothing_it_has_accepted
     load.await_completed(own.queue, accepted)
     happens(lambda: own.queue.stats().queued == own.queue.stats().processing == 0, "the queue is drained")
     assert len(accepted) > 100
+    with own.server.client() as client:
+        Auditor(client, PREFIX).check(accepted)
     assert_each_ran_once(load, sorted({*accepted, *(run.job_id for run in load.began())}))
 
 
