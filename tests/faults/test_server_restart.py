@@ -74,10 +74,11 @@ def own(request: pytest.FixtureRequest, make_server: Callable[..., Server], sett
 def wait_stubbornly(queue: Queue, job_id: str) -> str:
     """The result of a job, asked for again whenever the server is away."""
     results: list[str] = []
+    payload = {"job": jobs.echo.name, "args": [job_id]}
 
     def asked() -> bool:
         try:
-            results.append(queue.enqueue_and_wait(job_id, {"job": jobs.echo.name, "args": [job_id]}, timeout=DEADLINE))
+            results.append(queue.enqueue_and_wait(job_id, payload, timeout=DEADLINE))
         except StorageError:
             return False
         return True
@@ -293,9 +294,7 @@ def test_a_flush_under_load_leaves_processes_that_go_on(own: OwnServer, tmp_path
 
 
 @pytest.fixture(params=["redis", "valkey"])
-def replica(
-    request: pytest.FixtureRequest, make_server: Callable[..., Server], settings: Any
-) -> Iterator[OwnServer]:
+def replica(request: pytest.FixtureRequest, make_server: Callable[..., Server], settings: Any) -> Iterator[OwnServer]:
     """A queue whose address names a replica."""
     primary, server = make_server(request.param), make_server(request.param)
     with server.client() as client:
