@@ -439,9 +439,8 @@ class RedisStorage(Storage):
 
     def acquire_lock(self, owner: str, ttl: float) -> bool:
         # A script, since a server at maxmemory refuses SET, and a reaper is what makes room there.
-        return bool(
-            self._transport.run("acquiring the leader lock", "lock_acquire", (self.keys.lock,), owner, int(ttl * 1000))
-        )
+        args = (owner, int(ttl * 1000))
+        return bool(self._transport.run("acquiring the leader lock", "lock_acquire", (self.keys.lock,), *args))
 
     def renew_lock(self, owner: str, ttl: float) -> bool:
         return bool(

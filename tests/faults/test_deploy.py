@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from django_jobqueue.message import Status
 from django_jobqueue.queue import Queue
 from tests.app import jobs
 from tests.faults.auditor import Auditor
-from tests.faults.load import Load, assert_each_ran_once
+from tests.faults.load import Load, Run, assert_each_ran_once, happens
 from tests.faults.processes import CommandProcess
 from tests.servers import Server
 
@@ -29,6 +30,29 @@ def start_workers(start: Callable[..., CommandProcess]) -> list[CommandProcess]:
 def end(process: CommandProcess) -> None:
     process.signal(signal.SIGTERM)
     process.wait()
+
+
+def test_a_message_held_and_not_started_is_given_back_at_the_head(
+    queue: Queue, start_command: Callable[..., CommandProcess], server: Server, tmp_path: Path
+) -> None:
+    load = Load(tmp_path)
+    jobs.note_run.using(id="running").enqueue(str(load.journal), 1.0)
+    # No look of this worker at what it holds may come in between.
+    old = start_command("jobqueue_worker", "--concurrency", "1", JOBQUEUE_PROCESS_VISIBILITY="600")
+    happens(lambda: len(load.began()) == 1, "the job runs")
+    for job_id in ("held", "next"):
+        jobs.note_run.using(id=job_id, max_attempts=1).enqueue(str(load.journal))
+    prefix, (worker,) = queue.config.key_prefix, queue.workers()
+    with server.client() as client:
+        assert client.lmove(f"{prefix}queue", f"{prefix}processing:{worker.id}", "LEFT", "RIGHT")
+
+    end(old)
+
+    assert load.ended() == [Run("running", 1)]
+    state = queue.get_job_state("held")
+    assert state is not None and state.status is Status.QUEUED
+    assert start_command("jobqueue_worker", "--concurrency", "1", "--burst").wait() == 0
+    assert load.ended() == [Run("running", 1), Run("held", 1), Run("next", 1)]
 
 
 @pytest.mark.timeout(300)

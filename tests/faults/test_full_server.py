@@ -43,11 +43,13 @@ def fill(queue: Queue, server: Server, room: int = 600_000) -> int:
     with server.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", client.info("memory")["used_memory"] + room)
-    accepted = 0
-    with pytest.raises(StorageFullError, match="no memory left"):
-        while True:
-            queue.enqueue(f"job-{accepted}", "x" * 20_000)
-            accepted += 1
+        accepted = 0
+        with pytest.raises(StorageFullError, match="no memory left"):
+            while True:
+                queue.enqueue(f"job-{accepted}", "x" * 20_000)
+                accepted += 1
+        # Until here a small command would still have been accepted.
+        client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
     return accepted
 
 
