@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 
 from django_jobqueue import queues
 from django_jobqueue.context import JobContext
@@ -19,6 +20,9 @@ from tests.faults.auditor import Auditor
 from tests.servers import Server, wait_until
 
 pytestmark = pytest.mark.faults
+
+#: Bytes that jobs may take; buffers of connections that send large jobs take some hundred thousand, too.
+ROOM = 3_000_000
 
 
 def never(*_: object) -> AssertionError:
@@ -38,18 +42,18 @@ def small(
     queues.close()
 
 
-def fill(queue: Queue, server: Server, room: int = 600_000) -> int:
-    """Leave the server without memory, after so many bytes; returns how many jobs it accepted until then."""
+def fill(queue: Queue, server: Server) -> int:
+    """Leave the server without memory; returns how many jobs it accepted until then."""
     with server.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", client.info("memory")["used_memory"] + room)
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + ROOM)
         accepted = 0
         with pytest.raises(StorageFullError, match="no memory left"):
             while True:
                 queue.enqueue(f"job-{accepted}", "x" * 20_000)
                 accepted += 1
         # Until here a small command would still have been accepted.
-        client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
+        client.config_set("maxmemory", client.info("memory")["used_memory"] - 300_000)
     return accepted
 
 
@@ -130,10 +134,12 @@ def test_a_job_can_fail_be_retried_and_be_given_back_on_a_full_server(full: tupl
 
 def test_a_reaper_can_begin_to_lead_a_full_server_and_makes_room(small: tuple[Queue, Server]) -> None:
     queue, server = small
-    queue.enqueue("large", None, result_ttl=1)
-    Worker(queue, handler=lambda job: "x" * 900_000, reaper=False).run_until_empty()
+    queue.enqueue_many([(f"ended-{n}", None) for n in range(100)], result_ttl=1)
+    Worker(queue, handler=lambda job: "x" * 20_000, concurrency=1, reaper=False).run_until_empty()
     fill(queue, server)
     reaper = Reaper(queue)
+    with server.client() as client, pytest.raises(redis.OutOfMemoryError):
+        client.set("probe", "x")
 
     reaper.start()
 
@@ -178,8 +184,7 @@ def test_delayed_jobs_and_retries_wait_for_room_and_come(small: tuple[Queue, Ser
 
 def test_producers_are_told_and_may_try_again_until_workers_have_made_room(small: tuple[Queue, Server]) -> None:
     queue, server = small
-    # The buffers of connections that send large jobs take some hundred kilobytes, too.
-    accepted = fill(queue, server, 5_000_000)
+    accepted = fill(queue, server)
     told: list[int] = []
 
     def produce(name: int) -> None:
