@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 #: Seconds between attempts to look at all states after the subscriber came back.
 RECHECK_DELAY = 0.5
 
+#: Seconds between two looks at all jobs that are waited for. They find what nobody told: the server was
+#: emptied, or the Node library removed the job.
+LOOK_INTERVAL = 15.0
+
 
 class News:
     """What a waiter has heard of its job so far."""
@@ -156,7 +160,7 @@ class TaskWaiter(Waiter):
 
 
 class WaitingRoom:
-    """All waiters of one queue. ``_waiters`` is guarded by ``_lock``."""
+    """All waiters of one queue. Everything is guarded by ``_lock``."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -164,6 +168,7 @@ class WaitingRoom:
         self._waiters: dict[str, list[Waiter]] = {}
         self._rechecking = False
         self._recheck_again = False
+        self._lookout: threading.Thread | None = None
 
     @contextmanager
     def expecting(self, job_id: str) -> Iterator[ThreadWaiter]:
@@ -202,6 +207,7 @@ class WaitingRoom:
     def _listed(self, job_id: str, waiter: Waiter) -> Iterator[None]:
         with self._lock:
             self._waiters.setdefault(job_id, []).append(waiter)
+            self._ensure_lookout()
         try:
             yield
         finally:
@@ -210,18 +216,38 @@ class WaitingRoom:
                 if not self._waiters[job_id]:
                     del self._waiters[job_id]
 
+    def _ensure_lookout(self) -> None:
+        # In a forked child the object is there, but its thread is not.
+        if self._lookout is None or not self._lookout.is_alive():
+            self._lookout = threading.Thread(target=self._look_out, name="jobqueue-lookout", daemon=True)
+            self._lookout.start()
+
+    def _look_out(self) -> None:
+        """Look now and then, as long as anybody waits."""
+        while True:
+            time.sleep(LOOK_INTERVAL)
+            with self._lock:
+                if not self._waiters:
+                    self._lookout = None
+                    return
+            if self._begin_recheck():
+                self._recheck()
+
     def _resynced(self) -> None:
         """The subscription was lost and is back: look at the states of all waiting jobs at once."""
+        if self._begin_recheck():
+            # Not in the subscriber's thread: that one must go on delivering.
+            threading.Thread(target=self._recheck, name="jobqueue-recheck", daemon=True).start()
+
+    def _begin_recheck(self) -> bool:
+        """Whether the caller is to look; false when somebody does, or when nobody waits."""
         with self._lock:
             if not self._waiters:
-                return
+                return False
             # The look that is under way may have been before this gap.
-            self._recheck_again = self._rechecking
-            if self._rechecking:
-                return
+            self._recheck_again = begun = self._rechecking
             self._rechecking = True
-        # Not in the subscriber's thread: that one must go on delivering.
-        threading.Thread(target=self._recheck, name="jobqueue-recheck", daemon=True).start()
+            return not begun
 
     def _recheck(self) -> None:
         while True:

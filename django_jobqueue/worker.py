@@ -45,6 +45,9 @@ logger = logging.getLogger(__name__)
 #: Seconds between claims while the server, at maxmemory, refuses BLMOVE.
 FULL_POLL_INTERVAL = 0.5
 
+#: Looks in one visibility timeout at what the server says this worker holds.
+LOOKS_PER_TIMEOUT = 3
+
 #: Seconds that a stopping worker tries to give jobs back to a server that cannot be reached.
 GIVE_BACK_TIMEOUT = 5.0
 
@@ -106,6 +109,7 @@ class Worker:
         # Owned by the fetcher.
         self._backlog = 0
         self._must_reconcile = False
+        self._next_look = 0.0
         self._is_registered = False
 
     def __repr__(self) -> str:
@@ -252,7 +256,7 @@ class Worker:
 
     def _step(self) -> bool:
         """Commit, claim, or wait; false when there is nothing left to do."""
-        if self._must_reconcile:
+        if self._must_reconcile or self._time_to_look() <= 0:
             self._reconcile()
         finished = self._leases.take_finished()
         free = self._free_slots(len(finished))
@@ -262,10 +266,13 @@ class Worker:
         if free == 0:
             if self._jobs_left == 0 and not len(self._leases):
                 return False
-            self._await_change(None)
+            self._await_change(self._time_to_look())
             return True
         self._wait_and_take()
         return True
+
+    def _time_to_look(self) -> float:
+        return self._next_look - time.monotonic()
 
     def _free_slots(self, finished: int) -> int:
         free = max(0, self.concurrency - (len(self._leases) - finished))
@@ -280,7 +287,7 @@ class Worker:
         if self._burst and not finished and not (claim.messages or claim.unread or claim.backlog):
             if not len(self._leases):
                 return False
-            self._await_change(None)
+            self._await_change(self._time_to_look())
         return True
 
     def _wait_and_take(self) -> None:
@@ -314,11 +321,20 @@ class Worker:
             self._dispatch(message)
 
     def _reconcile(self) -> None:
-        """After a lost reply: start what the server has moved to our list without our knowing."""
+        """Start what the server has moved to our list without our knowing, or give it back when there is no room.
+
+        After a lost reply, and now and then: a command whose connection was given up may arrive after that look,
+        from a network that was cut.
+        """
         for raw in self._storage.held(self.id):
-            if raw not in self._leases:
+            if raw in self._leases:
+                continue
+            if self._free_slots(0):
                 self._start_taken(raw)
+            elif (message := self._recovery.decode(self.id, raw)) is not None:
+                self._storage.commit(self.id, [Release(message)])
         self._must_reconcile = False
+        self._next_look = time.monotonic() + self.queue.config.visibility_timeout / LOOKS_PER_TIMEOUT
 
     def _take_on(self, claim: Claim) -> None:
         for raw in claim.messages:
@@ -336,15 +352,16 @@ class Worker:
             self._jobs_left -= 1
         self._executors.put(lease)
 
-    def _await_change(self, timeout: float | None) -> None:
+    def _await_change(self, timeout: float) -> None:
         """Wait until a job has finished or the worker is to stop."""
-        if not self._stopping.is_set():
-            self._await_finished(timeout)
-
-    def _await_finished(self, timeout: float | None) -> None:
         with self._leases.changed:
             # request_stop notifies with the lock held, so a stop cannot slip in between.
-            if not self._leases.has_finished() and (timeout is not None or not self._stopping.is_set()):
+            if not self._leases.has_finished() and not self._stopping.is_set():
+                self._leases.changed.wait(max(0.0, timeout))
+
+    def _await_finished(self, timeout: float) -> None:
+        with self._leases.changed:
+            if not self._leases.has_finished():
                 self._leases.changed.wait(timeout)
 
     def _broken(self, error: BaseException) -> None:

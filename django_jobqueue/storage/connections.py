@@ -169,6 +169,11 @@ def translated(error: BaseException, attempted: str) -> StorageError:
         return StorageError(
             f"{attempted}: the server denied it ({error}); check user, password and ACL of the connection"
         )
+    if isinstance(error, ReadOnlyError):
+        return StorageError(
+            f"{attempted}: the server cannot take it now ({error}), for it is a read-only replica; name the primary "
+            "in URL or CACHE, or wait until this server is promoted. It is safe to try again"
+        )
     if isinstance(error, _UNAVAILABLE):
         return StorageError(f"{attempted}: the server cannot be reached now ({error}); it is safe to try again")
     return StorageError(f"{attempted}: the server refused ({error})")

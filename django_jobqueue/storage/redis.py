@@ -410,11 +410,9 @@ class RedisStorage(Storage):
         return {worker_id for worker_id in found if ":" not in worker_id}.difference(known)
 
     def acquire_lock(self, owner: str, ttl: float) -> bool:
-        (taken,) = self._transport.commands(
-            "acquiring the leader lock", ("SET", self.keys.lock, owner, "NX", "PX", int(ttl * 1000))
-        )
-        # The lock may be ours already: the reply to an earlier attempt was lost.
-        return bool(taken) or self.renew_lock(owner, ttl)
+        # A script, since a server at maxmemory refuses SET, and a reaper is what makes room there.
+        args = (owner, int(ttl * 1000))
+        return bool(self._transport.run("acquiring the leader lock", "lock_acquire", (self.keys.lock,), *args))
 
     def renew_lock(self, owner: str, ttl: float) -> bool:
         return bool(

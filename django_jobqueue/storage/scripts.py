@@ -38,6 +38,10 @@ class Call:
         """The EVALSHA command."""
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
 
+    def command_in_full(self) -> tuple[Any, ...]:
+        """The EVAL command, which brings the script along."""
+        return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
+
 
 @cache
 def script(name: str) -> Script:
@@ -72,7 +76,8 @@ def run(client: Any, call: Call) -> Any:
         return execute(client, call.command())
     except NoScriptError:
         load(client, call.script)
-        return execute(client, call.command())
+        # In full, for the server may have forgotten it again.
+        return execute(client, call.command_in_full())
 
 
 def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
@@ -90,20 +95,22 @@ def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
             return [run(client, calls[0])]
         except ResponseError as error:
             return [error]
-    replies = _pipelined(client, calls)
-    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        for lua in {calls[i].script.name: calls[i].script for i in unknown}.values():
+    replies = _pipelined(client, [call.command() for call in calls])
+    # The server may forget scripts in the middle of a pipeline, again and again; each round brings one forward.
+    while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
+        first = {calls[i].script: i for i in reversed(unknown)}
+        for lua in first:
             load(client, lua)
-        for i, reply in zip(unknown, _pipelined(client, [calls[i] for i in unknown]), strict=True):
+        again = [calls[i].command_in_full() if i in first.values() else calls[i].command() for i in unknown]
+        for i, reply in zip(unknown, _pipelined(client, again), strict=True):
             replies[i] = reply
     return replies
 
 
-def _pipelined(client: Any, calls: Sequence[Call]) -> list[Any]:
+def _pipelined(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     with client.pipeline(transaction=False) as pipeline:
-        for call in calls:
-            pipeline.execute_command(*call.command(), NEVER_DECODE=True)
+        for command in commands:
+            pipeline.execute_command(*command, NEVER_DECODE=True)
         replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import signal
+import threading
 import time
 import warnings
+from pathlib import Path
 
 from django_jobqueue import JobContext, job
 
@@ -116,4 +120,61 @@ def scripted(context: JobContext, path: str, failures: int = 0, gate: str | None
         time.sleep(0.02)
     if context.attempts <= failures:
         raise ValueError(f"attempt {context.attempts}")
+    return context.attempts
+
+
+@job(takes_context=True, retry_backoff=0)
+def note_run(context: JobContext, path: str, seconds: float = 0.0) -> str:
+    """Note in a file that a run of this job began, and which attempt it is; take some time; note that it ended."""
+    _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
+    # Not time.sleep, which libfaketime 0.9.10 breaks (clock_nanosleep with TIMER_ABSTIME fails with EINVAL).
+    threading.Event().wait(seconds)
+    _append(path, f"end {context.id} {context.attempts} {os.getpid()}")
+    return context.id
+
+
+@job(takes_context=True, retry_backoff=0)
+def die(context: JobContext, path: str, how: str, gate: str = "") -> None:
+    """Note in a file that a run began, wait for another file if one is named, and end the worker's process."""
+    _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
+    while gate and not Path(gate).exists():
+        threading.Event().wait(0.02)
+    _DEATHS[how]()
+
+
+def _kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    threading.Event().wait()
+
+
+def _fault() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.string_at(0)
+
+
+def _exceed_memory() -> None:
+    """As a C library that does not look at what malloc returns."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit_memory()
+    libc = ctypes.CDLL(None)
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    libc.memset(libc.malloc(_TOO_MUCH), 1, _TOO_MUCH)
+
+
+_TOO_MUCH = 1 << 40
+
+_DEATHS = {"exit": lambda: os._exit(17), "kill": _kill_itself, "fault": _fault, "memory": _exceed_memory}
+
+
+def _limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_TOO_MUCH // 2, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+@job(takes_context=True, max_attempts=2, retry_backoff=0)
+def want_memory(context: JobContext) -> int:
+    """Ask for more memory than the process may have, in the first attempt."""
+    if context.attempts == 1:
+        _limit_memory()
+        bytearray(_TOO_MUCH)
     return context.attempts

@@ -141,6 +141,7 @@ def test_the_documented_intervals_are_those_of_the_code() -> None:
     actual = {
         "promote": reaper.PROMOTE_INTERVAL,
         "BLMOVE": config.block_timeout,
+        "LRANGE": visibility / worker.LOOKS_PER_TIMEOUT,
         "suspects": look,
         "expire": reaper.EXPIRE_INTERVAL,
         "renew": visibility / RENEWALS_PER_TIMEOUT,
