@@ -3,6 +3,7 @@
 --
 -- KEYS  1 jobs (hash)  2 queue (list)  3 cancelled (hash)
 -- ARGV  1 id  2 message  3 createdAt  4 "1" when sent again after a lost reply  5 events channel
+--       6 "1" when a job that is there already is to be replicated again
 -- Returns "queued" when the job is in the queue;
 --         "clash" when a cancelled message with this createdAt still lies in the list: nothing
 --         changed, send again with a later createdAt;
@@ -13,12 +14,17 @@
 --!include state
 --!include tombstone
 --!include dedup
+--!include touch
 
 local jobs, queue, cancelled = KEYS[1], KEYS[2], KEYS[3]
 local id, message, created_at, resent, events = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local replicates = ARGV[6] == "1"
 local queued = "queued:" .. created_at
 
 local standing = standing_state(jobs, id)
+if standing and replicates then
+  touch(jobs, id, standing)
+end
 if standing == queued and resent == "1" then
   return "queued" -- the first sending did it
 end

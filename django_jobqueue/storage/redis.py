@@ -33,6 +33,7 @@ from .calls import claim_call, enqueue_call, first_part, outcome_call, sweep_cal
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
 from .pages import read_details, read_page
+from .replication import run_replicated
 from .replies import milliseconds, record
 from .scripts import Call, script
 from .subscriber import Subscriber
@@ -96,8 +97,11 @@ class RedisStorage(Storage):
         return [one for one in accepted if one is not None]
 
     def _enqueue(self, jobs: Sequence[NewJob]) -> list[bytes]:
+        wanted = self.config.min_replicas
+
         def send(client: Any, resent: bool) -> list[bytes]:
-            return all_or_error(client, [enqueue_call(self.keys, job, resent) for job in jobs])
+            calls = [enqueue_call(self.keys, job, resent, bool(wanted)) for job in jobs]
+            return run_replicated(client, calls, wanted, "enqueueing") if wanted else all_or_error(client, calls)
 
         return self._transport.send("enqueueing", send)
 
@@ -143,16 +147,8 @@ class RedisStorage(Storage):
             return False
         fresh = JobMessage.decode(kept).renewed(int(time.time() * 1000))
         while True:
-            reply = self._transport.run(
-                f"retrying job {job_id!r}",
-                "retry_dead",
-                names,
-                job_id,
-                kept,
-                fresh.raw,
-                fresh.created_at,
-                keys.events,
-            )
+            args = (job_id, kept, fresh.raw, fresh.created_at, keys.events, int(self.config.min_replicas > 0))
+            reply = self._retry_dead(f"retrying job {job_id!r}", Call(script("retry_dead"), names, args))
             if reply != b"clash":
                 break
             fresh = fresh.created(fresh.created_at + 1)
@@ -161,6 +157,15 @@ class RedisStorage(Storage):
         # After a lost reply, our own first sending is what changed it.
         (state,) = self.states([job_id])
         return state is not None and str(state) == f"queued:{fresh.created_at}"
+
+    def _retry_dead(self, attempted: str, call: Call) -> bytes:
+        wanted = self.config.min_replicas
+
+        def send(client: Any, _: bool) -> Any:
+            return (run_replicated(client, [call], wanted, attempted) if wanted else all_or_error(client, [call]))[0]
+
+        reply: bytes = self._transport.send(attempted, send)
+        return reply
 
     def update_ttl(self, job_id: str, ttl_ms: int) -> str:
         keys = self.keys

@@ -75,8 +75,13 @@ def run(client: Any, call: Call) -> Any:
         return execute(client, call.command())
 
 
-def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
+def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> list[Any]:
     """Run scripts in one round trip, in order.
+
+    Args:
+        client: of the server.
+        calls: the scripts.
+        last: a command to follow them on the same connection; its reply comes last.
 
     Returns:
         The replies; a call that failed has its exception in its place, so that the others'
@@ -85,25 +90,31 @@ def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
     Raises:
         UnsupportedServer, redis.RedisError: the round trip itself failed.
     """
-    if len(calls) == 1:
+    if len(calls) == 1 and not last:
         try:
             return [run(client, calls[0])]
         except ResponseError as error:
             return [error]
-    replies = _pipelined(client, calls)
+    replies = _pipelined(client, calls, last)
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if unknown:
         for lua in {calls[i].script.name: calls[i].script for i in unknown}.values():
             load(client, lua)
-        for i, reply in zip(unknown, _pipelined(client, [calls[i] for i in unknown]), strict=True):
-            replies[i] = reply
+        if last:
+            replies.pop()
+        again = _pipelined(client, [calls[i] for i in unknown], last)
+        for i in unknown:
+            replies[i] = again.pop(0)
+        replies += again
     return replies
 
 
-def _pipelined(client: Any, calls: Sequence[Call]) -> list[Any]:
+def _pipelined(client: Any, calls: Sequence[Call], last: Sequence[Any]) -> list[Any]:
     with client.pipeline(transaction=False) as pipeline:
         for call in calls:
             pipeline.execute_command(*call.command(), NEVER_DECODE=True)
+        if last:
+            pipeline.execute_command(*last, NEVER_DECODE=True)
         replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
