@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, Self
 
 from redis.sentinel import Sentinel
@@ -33,10 +34,10 @@ class SentinelProcess(Server):
 class SentinelTrio(Started):
     """One primary and two replicas, watched by three sentinels, quick to fail over (about two seconds)."""
 
-    service_name = "mymaster"
-
     def __init__(self, kind: str = "redis") -> None:
         self.kind = kind
+        # django-redis keeps one pool for a service name, whoever its sentinels are.
+        self.service_name = f"primary-{uuid.uuid4().hex[:8]}"
         self.nodes: list[Server] = []
         self.watchers: list[SentinelProcess] = []
 
@@ -83,6 +84,19 @@ class SentinelTrio(Started):
         """SIGKILL the primary and return it; ``wait_for_new_primary`` sees the end of the failover."""
         primary = self.primary()
         primary.kill()
+        return primary
+
+    def fail_over(self) -> Server:
+        """Begin a planned failover and return the old primary; ``wait_for_new_primary`` sees its end."""
+        primary = self.primary()
+
+        def begun() -> bool:
+            # Refused while an earlier one is not quite over.
+            with self.watchers[0].client() as client:
+                client.execute_command("SENTINEL", "FAILOVER", self.service_name)
+            return True
+
+        wait_until(begun, GROUP_DEADLINE, self._failure)
         return primary
 
     def wait_for_new_primary(self, old: Server) -> Server:
