@@ -62,6 +62,10 @@ class SentinelTrio(Started):
         for _ in range(3):
             self._add_watcher(primary.port)
         wait_until(self._is_whole, GROUP_DEADLINE, self._failure)
+        for watcher in self.watchers:
+            # A promoted replica is made a replica again by a sentinel that has not heard of the failover within
+            # four such periods, and the one in charge may take a second to see the promotion (sentinel.c).
+            _tune(watcher, {"publish-period": 1000})
         return self
 
     def primary(self) -> Server:
@@ -140,8 +144,7 @@ class SentinelTrio(Started):
         # But not faster pings: a replica is electable only while its last INFO is younger than five ping
         # periods, and once the primary is down INFO is sent once a second (sentinel.c, sentinelSelectSlave).
         periods = {"info-period": 200, "ping-period": 300, "ask-period": 100, "publish-period": 200}
-        with watcher.client() as client:
-            client.execute_command("SENTINEL", "DEBUG", *(x for pair in periods.items() for x in pair))
+        _tune(watcher, periods)
 
     def _is_whole(self) -> bool:
         primaries = [node for node in self.nodes if _role(node) == "master"]
@@ -162,6 +165,12 @@ class SentinelTrio(Started):
     def _failure(self) -> ServerFailed:
         logs = "\n".join(f"[{watcher.port}]\n{watcher.log()}" for watcher in self.watchers)
         return ServerFailed(f"the sentinels did not agree within {GROUP_DEADLINE:g} s; their logs:\n{logs}")
+
+
+def _tune(watcher: SentinelProcess, periods: dict[str, int]) -> None:
+    """Set how often a sentinel does what, in ms."""
+    with watcher.client() as client:
+        client.execute_command("SENTINEL", "DEBUG", *(x for pair in periods.items() for x in pair))
 
 
 def _role(node: Server) -> str | None:
