@@ -4,8 +4,8 @@
 
 Each round has a primary with two replicas and three sentinels of its own, on this machine. Producers enqueue as
 fast as they can, each id until it is accepted, from a second before the failover to a second after it. ``crash``
-is SIGKILL of the primary, ``planned`` is ``SENTINEL FAILOVER``, and ``paused`` the same after ``CLIENT PAUSE … WRITE``
-on the primary. A network between the machines makes all worse.
+is SIGKILL of the primary, ``planned`` is ``SENTINEL FAILOVER``, and ``paused`` the same after ``CLIENT PAUSE`` of
+writes on the primary. A network between the machines makes all worse.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..conf import QueueConfig
 from ..exceptions import JobQueueError, StorageError, StorageFullError
+from .denials import is_denied, missing_right
 
 #: Seconds that a reply may take beyond the time a command blocks; then the link counts as dead.
 READ_MARGIN = 10.0
@@ -165,9 +166,12 @@ def translated(error: BaseException, attempted: str) -> StorageError:
             f"{attempted}: the server has no memory left ({error}); nothing was written. Raise "
             "maxmemory, or wait for workers to drain the queue and results to expire"
         )
-    if isinstance(error, _DENIED):
+    if is_denied(error):
+        missing = missing_right(error)
+        lacks = f"; the user lacks {missing}" if missing else ""
         return StorageError(
-            f"{attempted}: the server denied it ({error}); check user, password and ACL of the connection"
+            f"{attempted}: the server denied it ({error}){lacks}; check user, password and ACL of the connection. "
+            "docs/how-to/security.md has the rights of each role"
         )
     if isinstance(error, _UNAVAILABLE):
         return StorageError(f"{attempted}: the server cannot be reached now ({error}); it is safe to try again")

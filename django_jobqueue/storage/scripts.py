@@ -48,6 +48,16 @@ def script(name: str) -> Script:
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
+def command_at(sha: str, line: int) -> str:
+    """The command that a line of one of our scripts calls; empty when there is none or the script is not ours."""
+    names = [path.name.removesuffix(".lua") for path in (resources.files("django_jobqueue") / "lua").iterdir()]
+    for lua in (script(name) for name in names if name != "include"):
+        if lua.sha == sha:
+            called = re.search(r'redis\.call\("(\w+)"', lua.source.splitlines()[line - 1])
+            return called[1].lower() if called else ""
+    return ""
+
+
 @cache
 def _included(name: str) -> str:
     return (resources.files("django_jobqueue") / "lua" / "include" / f"{name}.lua").read_text("utf-8")

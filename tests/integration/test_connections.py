@@ -144,17 +144,6 @@ def test_user_password_and_database(make_server: Callable[..., Server], cache_qu
         cache_queue(server.url(db=5), {"USERNAME": "app", "PASSWORD": "wrong"}).enqueue("a")
 
 
-def test_the_documented_least_rights_suffice(make_server: Callable[..., Server], settings: Any) -> None:
-    rights = (
-        "app on >s3cret ~jq:* &jq:* -@all +@connection +@read +@write +@transaction +@scripting +@pubsub "
-        "+@blocking +info +time"
-    )
-    server = make_server(acl_users=[rights])
-    settings.JOBQUEUE = {"default": {"URL": server.url(username="app", password="s3cret"), "CACHE": None}}
-
-    work_through(queues["default"])
-
-
 def test_a_missing_right_is_told(make_server: Callable[..., Server], settings: Any) -> None:
     server = make_server(acl_users=["app on >s3cret ~jq:* &jq:* -@all +@connection +@read"])
     settings.JOBQUEUE = {"default": {"URL": server.url(username="app", password="s3cret"), "CACHE": None}}
