@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
+# Modules that assert on behalf of tests.
+pytest.register_assert_rewrite("tests.faults.rig", "tests.faults.transitions")
+
 
 def noted(journal: Path, what: str) -> list[str]:
     """The lines of one kind, ``begin`` or ``end``: which jobs, in order."""
