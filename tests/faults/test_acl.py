@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +15,14 @@ from django_jobqueue.conf import QueueConfig
 from django_jobqueue.exceptions import NotReplicated, StorageError
 from django_jobqueue.queue import Queue, queues
 from django_jobqueue.storage import subscriber
-from tests.docs.pages import DOCS, blocks
+from tests.contract.build import claimed, commit, complete
+from tests.docs.pages import DOCS, blocks, codes, rows, section
 from tests.faults.roles import SCENARIOS
 from tests.servers import Server, wait_until
 
 pytestmark = pytest.mark.faults
+
+PAGE = DOCS / "how-to" / "security.md"
 
 #: Denied, and the driver goes on without.
 OPTIONAL = {"client|setinfo", "client|maint_notifications"}
@@ -31,7 +34,7 @@ class Denied(AssertionError):
 
 def documented_rights() -> dict[str, list[str]]:
     """The words after ``ACL SETUSER <role>``, by role."""
-    lines = [line for block in blocks(DOCS / "how-to" / "security.md") for line in block.code.splitlines()]
+    lines = [line for block in blocks(PAGE) for line in block.code.splitlines()]
     found = [re.fullmatch(r"ACL SETUSER (\w+) (.+)", line) for line in lines]
     return {one[1]: one[2].split() for one in found if one}
 
@@ -43,7 +46,7 @@ class Stage:
     server: Server
     settings: Any
 
-    def play(self, role: str, rights: list[str], **alias: Any) -> None:
+    def play(self, role: str, rights: list[str]) -> None:
         """Let a role that has these rights do all that it does.
 
         Raises:
@@ -63,7 +66,7 @@ class Stage:
                     client.execute_command("ACL", "SETUSER", role, "+@all", "~*", "&*")
                     raise Denied(", ".join(sorted(denied)))
 
-            role_queue, everything = self.open(role, **alias)
+            role_queue, everything = self.open(role)
             try:
                 SCENARIOS[role](role_queue, everything, check)
             except (StorageError, CommandError):
@@ -73,9 +76,9 @@ class Stage:
                 queues.close()
                 everything.close()
 
-    def open(self, role: str, **alias: Any) -> tuple[Queue, Queue]:
+    def open(self, role: str, db: int = 0, **alias: Any) -> tuple[Queue, Queue]:
         """The queue as the role has it, and as somebody has it who may do everything."""
-        url = self.server.url(username=role, password="s3cret")
+        url = self.server.url(db, username=role, password="s3cret")
         timing = {"VISIBILITY_TIMEOUT": 1, "BLOCK_TIMEOUT": 60, "RETRY_BACKOFF": 0}
         self.settings.JOBQUEUE = {"default": {"URL": url, "CACHE": None, **timing, **alias}}
         queue = queues["default"]
@@ -191,6 +194,35 @@ def test_confirming_replicas_takes_one_right_more(stage: Stage) -> None:
     with pytest.raises(NotReplicated):
         queue.enqueue("a")
     queues.close()
+
+
+#: What needs more than a producer's rights, and has no test of its own.
+MORE: dict[str, Callable[[Queue], object]] = {
+    "another database than 0": lambda queue: queue.enqueue("b"),
+    "update_result_ttl": lambda queue: queue.update_result_ttl("done", 5),
+    "jobqueue_clear": lambda queue: queue.clear(),
+}
+
+
+@both
+@pytest.mark.parametrize("what", MORE)
+def test_what_needs_more_needs_just_the_documented_rights_more(stage: Stage, what: str) -> None:
+    (more,) = [codes(row[1]) for row in rows(section(PAGE, "More than one role")) if row[0].strip("`") == what]
+    producers = documented_rights()["producer"]
+
+    for granted in (more, *([one for one in more if one != left_out] for left_out in more)):
+        with stage.server.client() as client:
+            client.flushall()
+            client.execute_command("ACL", "SETUSER", "producer", "reset", *producers, *granted)
+        queue, everything = stage.open("producer", db=1 if "database" in what else 0)
+        commit(everything.storage, complete(claimed(everything.storage, "done")))
+        if granted is more:
+            MORE[what](queue)
+        else:
+            with pytest.raises(StorageError, match="the server denied it"):
+                MORE[what](queue)
+        queues.close()
+        everything.close()
 
 
 @both
