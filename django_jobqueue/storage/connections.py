@@ -94,6 +94,19 @@ class Connector:
         )
         return pool
 
+    def advice(self, error: BaseException) -> str:
+        """What to look at when the link broke: a server may refuse a client certificate only after the handshake
+        (RFC 8446, 4.6.2), and the driver then sees no more than a link that breaks."""
+        pool = None if self._main is None else self._main.connection_pool
+        if pool is None or not issubclass(pool.connection_class, redis.SSLConnection):
+            return ""
+        if not isinstance(error, (RedisConnectionError, OSError)) or isinstance(error, RedisTimeoutError):
+            return ""
+        return (
+            ". If no connection with TLS works: check that ssl_ca_certs, ssl_certfile and ssl_keyfile name files "
+            "that can be read, and that the server trusts the authority of this client certificate"
+        )
+
     def _url_pool(self, role: str) -> Any:
         # Parameters in the URL win over these, as redis-py has it.
         pool = redis.ConnectionPool.from_url(
@@ -149,17 +162,17 @@ def _keepalive(connection_class: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def storage_errors(attempted: str) -> Iterator[None]:
-    """Turn the driver's errors into ours, each saying what was attempted."""
+def storage_errors(attempted: str, connector: Connector | None = None) -> Iterator[None]:
+    """Turn the driver's errors into ours, each saying what was attempted, and what ``connector`` knows about it."""
     try:
         yield
     except JobQueueError:
         raise
     except (RedisError, OSError) as error:
-        raise translated(error, attempted) from error
+        raise translated(error, attempted, connector.advice(error) if connector else "") from error
 
 
-def translated(error: BaseException, attempted: str) -> StorageError:
+def translated(error: BaseException, attempted: str, advice: str = "") -> StorageError:
     """Our error for one of the driver's."""
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM "):
         return StorageFullError(
@@ -174,7 +187,9 @@ def translated(error: BaseException, attempted: str) -> StorageError:
             "docs/how-to/security.md has the rights of each role"
         )
     if isinstance(error, _UNAVAILABLE):
-        return StorageError(f"{attempted}: the server cannot be reached now ({error}); it is safe to try again")
+        return StorageError(
+            f"{attempted}: the server cannot be reached now ({error}); it is safe to try again{advice}"
+        )
     return StorageError(f"{attempted}: the server refused ({error})")
 
 
