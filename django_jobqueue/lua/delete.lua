@@ -3,15 +3,19 @@
 --
 -- KEYS  1 jobs (hash)  2 results (hash)  3 errors (hash)  4 completed (zset)  5 failed (zset)
 --       6 dead (hash)  7 progress (hash)
--- ARGV  1 id
+-- ARGV  1 id  2 when sent again after a lost reply: the state of the job before; else empty
 -- Returns "deleted"; "not_found"; else the state's word, when the job is not finished: nothing changed.
 
 --!include clock
 --!include state
 
-local jobs, id = KEYS[1], ARGV[1]
+local jobs, id, seen = KEYS[1], ARGV[1], ARGV[2]
 
-local word = read_state(redis.call("HGET", jobs, id) or "")
+local state = redis.call("HGET", jobs, id)
+local word = read_state(state or "")
+if seen ~= "" and state ~= seen and (not word or is_terminal(word)) then
+  return "deleted" -- the first sending did it; what is there now has ended since
+end
 if not word then
   return "not_found"
 end

@@ -13,6 +13,7 @@ from ..conf import QueueConfig
 from ..exceptions import MalformedMessage
 from ..listing import JobPage, Part
 from ..message import EXPIRY_SUFFIX, JobMessage, JobState
+from . import removal
 from .base import (
     Accepted,
     Claim,
@@ -37,7 +38,7 @@ from .replication import run_replicated
 from .replies import milliseconds, record
 from .scripts import Call, script
 from .subscriber import Subscriber
-from .transport import BATCH, Transport, all_or_error
+from .transport import BATCH, Transport
 
 #: What complete, fail and retry reply: done now, or found done although the lease is gone.
 APPLIED, FOUND_APPLIED = 1, 2
@@ -47,9 +48,6 @@ QUARANTINE_LIMIT = 10_000
 
 #: Messages looked at in one processing list; far above any concurrency.
 HELD_LIMIT = 10_000
-
-#: Messages read at a time when a cancelled retry is searched through the whole queue.
-SEARCH_PAGE = 1000
 
 #: Keys visited in one step of the search for lost lists.
 SCAN_PAGE = 1000
@@ -100,44 +98,16 @@ class RedisStorage(Storage):
         wanted = self.config.min_replicas
 
         def send(client: Any, resent: bool) -> list[bytes]:
-            calls = [enqueue_call(self.keys, job, resent, bool(wanted)) for job in jobs]
-            return run_replicated(client, calls, wanted, "enqueueing") if wanted else all_or_error(client, calls)
+            calls = [enqueue_call(self.keys, job, resent, wanted > 0) for job in jobs]
+            return run_replicated(client, calls, wanted, "enqueueing")
 
         return self._transport.send("enqueueing", send)
 
     def cancel(self, job_id: str) -> str:
-        reply = self._cancel(job_id, b"")
-        if reply == "unlocated":
-            located = self._locate(job_id)
-            reply = self._cancel(job_id, located) if located else reply
-        # Not in the list any more: a worker has just taken it.
-        return "processing" if reply == "unlocated" else reply
+        return removal.cancel(self._transport, self.keys, job_id)
 
-    def _cancel(self, job_id: str, located: bytes) -> str:
-        keys = self.keys
-        names = (keys.jobs, keys.queue, keys.scheduled, keys.scheduled_messages, keys.cancelled)
-        reply: bytes = self._transport.run(
-            f"cancelling job {job_id!r}", "cancel", names, job_id, keys.notify(job_id), keys.events, located
-        )
-        return reply.decode()
-
-    def _locate(self, job_id: str) -> bytes | None:
-        """Search the whole queue for a retried job's message; slow, and hardly ever needed."""
-        start = 0
-        while True:
-            (page,) = self._transport.commands(
-                f"looking for job {job_id!r}", ("LRANGE", self.keys.queue, start, start + SEARCH_PAGE - 1)
-            )
-            for raw in page:
-                try:
-                    if JobMessage.decode(raw).id == job_id:
-                        return bytes(raw)
-                except MalformedMessage:
-                    continue  # for whoever takes it to quarantine
-            if len(page) < SEARCH_PAGE:
-                return None
-            # Pages overlap by half, since workers take from the head meanwhile.
-            start += SEARCH_PAGE // 2
+    def delete(self, job_id: str) -> str:
+        return removal.delete(self._transport, self.keys, job_id)
 
     def retry_dead(self, job_id: str) -> bool:
         keys = self.keys
@@ -148,35 +118,29 @@ class RedisStorage(Storage):
         fresh = JobMessage.decode(kept).renewed(int(time.time() * 1000))
         while True:
             args = (job_id, kept, fresh.raw, fresh.created_at, keys.events, int(self.config.min_replicas > 0))
-            reply = self._retry_dead(f"retrying job {job_id!r}", Call(script("retry_dead"), names, args))
+            reply, resent = self._retry_dead(job_id, Call(script("retry_dead"), names, args))
             if reply != b"clash":
                 break
             fresh = fresh.created(fresh.created_at + 1)
-        if reply == b"queued":
-            return True
-        # After a lost reply, our own first sending is what changed it.
-        (state,) = self.states([job_id])
-        return state is not None and str(state) == f"queued:{fresh.created_at}"
+        if reply == b"queued" or not resent:
+            return reply == b"queued"
+        # It was failed and has changed between the sendings. That was our own first one, unless it is gone.
+        return self.states([job_id]) != [None]
 
-    def _retry_dead(self, attempted: str, call: Call) -> bytes:
-        wanted = self.config.min_replicas
+    def _retry_dead(self, job_id: str, call: Call) -> tuple[bytes, bool]:
+        """Its reply, and whether it took more than one sending."""
+        attempted = f"retrying job {job_id!r}"
 
-        def send(client: Any, _: bool) -> Any:
-            return (run_replicated(client, [call], wanted, attempted) if wanted else all_or_error(client, [call]))[0]
+        def send(client: Any, resent: bool) -> tuple[bytes, bool]:
+            (reply,) = run_replicated(client, [call], self.config.min_replicas, attempted)
+            return reply, resent
 
-        reply: bytes = self._transport.send(attempted, send)
-        return reply
+        return self._transport.send(attempted, send)
 
     def update_ttl(self, job_id: str, ttl_ms: int) -> str:
         keys = self.keys
         names = (keys.jobs, keys.results, keys.errors, keys.completed, keys.failed)
         reply: bytes = self._transport.run(f"updating the TTL of job {job_id!r}", "update_ttl", names, job_id, ttl_ms)
-        return reply.decode()
-
-    def delete(self, job_id: str) -> str:
-        keys = self.keys
-        names = (keys.jobs, keys.results, keys.errors, keys.completed, keys.failed, keys.dead, keys.progress)
-        reply: bytes = self._transport.run(f"deleting job {job_id!r}", "delete", names, job_id)
         return reply.decode()
 
     # Observers

@@ -10,6 +10,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from ..exceptions import NotReplicated
 from . import scripts
 from .scripts import Call
+from .transport import all_or_error
 
 #: Seconds that replicas have to confirm.
 CONFIRM_TIMEOUT = 1.0
@@ -19,12 +20,14 @@ SHARE_OF_SOCKET_TIMEOUT = 0.5
 
 
 def run_replicated(client: Any, calls: Sequence[Call], wanted: int, attempted: str) -> list[Any]:
-    """Run scripts in one round trip that ends when enough replicas have what they wrote.
+    """Run scripts in one round trip that ends when enough replicas have what they wrote; at once when none is wanted.
 
     Raises:
         NotReplicated: fewer confirmed in time; the scripts did run.
         redis.RedisError: one of the scripts failed, or the round trip.
     """
+    if not wanted:
+        return all_or_error(client, calls)
     waited = _timeout(client)
     # WAIT asks for the writes of its own connection, so it goes in the scripts' pipeline. It takes whole ms.
     *replies, confirmed = scripts.run_all(client, calls, ("WAIT", wanted, int(waited * 1000)))
