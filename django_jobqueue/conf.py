@@ -254,7 +254,7 @@ class _Reading:
                 f"{self._place}['MIN_REPLICAS'] is {config.min_replicas}, but STORAGE "
                 f"{config.storage} has no replicas",
                 "leave MIN_REPLICAS out, or use RedisStorage",
-                8,
+                9,
             )
         if config.storage == FILE_STORAGE:
             config = replace(config, path=database_path(config.path))

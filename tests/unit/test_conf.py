@@ -119,7 +119,7 @@ def test_replicas_of_a_storage_without_any_are_a_mistake(settings: Any, storage:
 
     (found,) = messages(settings, STORAGE=path, MIN_REPLICAS=1)
 
-    for words in ("E008", "'MIN_REPLICAS'] is 1", path, "use RedisStorage"):
+    for words in ("E009", "'MIN_REPLICAS'] is 1", path, "use RedisStorage"):
         assert words in found
     with pytest.raises(ImproperlyConfigured):
         queues["default"]
