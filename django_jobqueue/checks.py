@@ -2,8 +2,9 @@
 
 Ids: ``E001`` wrong type or alias, ``E002`` unknown key, ``E003`` bad value, ``E004`` intervals that
 contradict each other, ``E005`` no server, ``E006`` shared keys, ``E007`` a path that cannot be
-imported; ``W001`` a file on a network file system, ``W002`` a file that cannot be written. These two are
-warnings, as a check may run on another machine than the site.
+imported, ``E009`` replicas asked of a storage without any; ``W001`` a file on a network file system,
+``W002`` a file that cannot be written. These two are warnings, as a check may run on another machine
+than the site.
 """
 
 from __future__ import annotations

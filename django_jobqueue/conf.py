@@ -112,6 +112,7 @@ class QueueConfig:
             on; 0 retries at once at the head.
         retry_backoff_max: upper limit of that wait.
         max_payload_size: largest payload or result.
+        min_replicas: replicas that must confirm an enqueue, else it raises ``NotReplicated``.
         shutdown_timeout: how long a stopping worker lets running jobs finish.
         handler: dotted path of one callable for every payload, called as ``handler(job)``.
         after_execution: dotted path of a hook that may replace result, error and TTL.
@@ -133,6 +134,7 @@ class QueueConfig:
     retry_backoff: float = 1.0
     retry_backoff_max: float = 600.0
     max_payload_size: int = 1024 * 1024
+    min_replicas: int = 0
     shutdown_timeout: float = 30.0
     handler: str | None = None
     after_execution: str | None = None
@@ -246,6 +248,14 @@ class _Reading:
         self._durations(config, reaper)
         if config.storage == REDIS_STORAGE and not config.url:
             self._cache(config.cache)
+        if config.min_replicas and config.storage in (FILE_STORAGE, MEMORY_STORAGE):
+            self.report(
+                "MIN_REPLICAS",
+                f"{self._place}['MIN_REPLICAS'] is {config.min_replicas}, but STORAGE "
+                f"{config.storage} has no replicas",
+                "leave MIN_REPLICAS out, or use RedisStorage",
+                9,
+            )
         if config.storage == FILE_STORAGE:
             config = replace(config, path=database_path(config.path))
         return replace(config, reaper=reaper)
@@ -392,6 +402,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _count_or_zero(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("a whole number from 0 up")
+    return value
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("True or False")
@@ -436,6 +452,7 @@ _QUEUE_READERS: dict[str, _Reader] = {
     "RETRY_BACKOFF": _duration_or_zero,
     "RETRY_BACKOFF_MAX": _duration_or_zero,
     "MAX_PAYLOAD_SIZE": _count,
+    "MIN_REPLICAS": _count_or_zero,
     "SHUTDOWN_TIMEOUT": _duration_or_zero,
     "HANDLER": _dotted_path,
     "AFTER_EXECUTION": _dotted_path,

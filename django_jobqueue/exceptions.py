@@ -72,6 +72,29 @@ class StorageFullError(StorageError):
     code = "STORAGE_FULL"
 
 
+class NotReplicated(StorageError):
+    """Fewer replicas than ``MIN_REPLICAS`` confirmed in time. The job may exist; the same id may be sent again.
+
+    ``confirmed`` and ``wanted`` are numbers of replicas, ``waited`` is in seconds.
+    """
+
+    code = "NOT_REPLICATED"
+
+    def __init__(self, attempted: str, confirmed: int, wanted: int, waited: float) -> None:
+        super().__init__(
+            f"{attempted}: {confirmed} of the {wanted} replicas that MIN_REPLICAS asks for confirmed within "
+            f"{waited:g} s; the job may exist, and be lost if the primary is. The same id may be sent again, "
+            "which confirms it; if this lasts, look at the replicas of the server, or lower MIN_REPLICAS"
+        )
+        self.confirmed = confirmed
+        self.wanted = wanted
+        self.waited = waited
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call __init__ with the message alone.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
 class UnsupportedServer(StorageError):
     """The server is older than Redis 7.0 or Valkey 7.2."""
 
@@ -90,7 +113,7 @@ class JobError(JobQueueError):
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
 
-def _rebuild(cls: type[JobError], args: tuple[Any, ...], attributes: dict[str, Any]) -> JobError:
+def _rebuild(cls: type[JobQueueError], args: tuple[Any, ...], attributes: dict[str, Any]) -> JobQueueError:
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(attributes)

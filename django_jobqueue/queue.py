@@ -78,6 +78,8 @@ class Queue(AsyncCalls):
             InvalidJobId, InvalidOption, SerializationError, PayloadTooLargeError: bad input; nothing
                 was enqueued.
             StorageFullError: the server has no memory left; nothing was enqueued.
+            NotReplicated: fewer replicas than ``MIN_REPLICAS`` confirmed. The job may exist; enqueueing
+                the same id again confirms it, or says again that it is not.
             StorageError: the server could not be reached. The job may be enqueued: enqueueing the
                 same id again is safe.
         """
@@ -186,6 +188,8 @@ class Queue(AsyncCalls):
 
         Raises:
             MalformedMessage: its kept message is damaged.
+            NotReplicated: fewer replicas than ``MIN_REPLICAS`` confirmed. The job is queued; if the primary
+                is lost now, it may be failed as before, and can be retried again.
         """
         return self.storage.retry_dead(validate_job_id(id))
 

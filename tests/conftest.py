@@ -98,10 +98,10 @@ def tls_server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def sentinel() -> Iterator[SentinelTrio]:
-    """One primary, two replicas and three sentinels. A test that kills one calls ``restore()`` after it."""
-    with SentinelTrio("redis") as trio:
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def sentinel(request: pytest.FixtureRequest) -> Iterator[SentinelTrio]:
+    """One primary, two replicas and three sentinels, of each kind in turn. Call ``restore()`` after killing one."""
+    with SentinelTrio(request.param) as trio:
         yield trio
 
 

@@ -3,6 +3,7 @@
 --
 -- KEYS  1 jobs (hash)  2 scheduled (zset)  3 scheduled:messages (hash)  4 cancelled (hash)
 -- ARGV  1 id  2 message  3 createdAt  4 "1" when sent again after a lost reply  5 delay in ms
+--       6 "1" when a job that is there already is to be replicated again
 -- Returns "scheduled" when the job waits; "clash" or the state in the way as in enqueue.lua.
 -- Publishes nothing; promote.lua publishes "<id>:queued".
 
@@ -10,13 +11,15 @@
 --!include state
 --!include expiry
 --!include tombstone
+--!include touch
 --!include dedup
 
 local jobs, scheduled, messages, cancelled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, message, created_at, resent, delay_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local replicates = ARGV[6] == "1"
 local waiting = "scheduled:" .. created_at
 
-local refused = refusal(jobs, cancelled, id, created_at, waiting, resent)
+local refused = refusal(jobs, cancelled, id, created_at, waiting, resent, replicates)
 if refused then
   return refused
 end

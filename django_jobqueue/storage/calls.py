@@ -43,14 +43,21 @@ def first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
     return part
 
 
-def enqueue_call(keys: Keys, job: NewJob, resent: bool) -> Call:
-    """Enqueue or schedule a new job; ``resent`` when the reply to a first sending was lost."""
+def enqueue_call(keys: Keys, job: NewJob, resent: bool, replicates: bool) -> Call:
+    """Enqueue or schedule a new job.
+
+    Args:
+        keys: of the queue.
+        job: the job.
+        resent: whether the reply to a first sending was lost.
+        replicates: whether replicas will be asked for it, even when it is there already.
+    """
     message = job.message
     args = (message.id, message.raw, message.created_at, int(resent))
     if job.delay_ms:
         names = (keys.jobs, keys.scheduled, keys.scheduled_messages, keys.cancelled)
-        return Call(script("schedule"), names, (*args, job.delay_ms))
-    return Call(script("enqueue"), (keys.jobs, keys.queue, keys.cancelled), (*args, keys.events))
+        return Call(script("schedule"), names, (*args, job.delay_ms, int(replicates)))
+    return Call(script("enqueue"), (keys.jobs, keys.queue, keys.cancelled), (*args, keys.events, int(replicates)))
 
 
 def claim_call(keys: Keys, worker_id: str, limit: int) -> Call:

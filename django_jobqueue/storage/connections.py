@@ -34,6 +34,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..conf import QueueConfig
 from ..exceptions import JobQueueError, StorageError, StorageFullError
+from .denials import is_denied, missing_right
 
 #: Seconds that a reply may take beyond the time a command blocks; then the link counts as dead.
 READ_MARGIN = 10.0
@@ -93,6 +94,19 @@ class Connector:
         )
         return pool
 
+    def advice(self, error: BaseException) -> str:
+        """What to look at when the link broke: a server may refuse a client certificate only after the handshake
+        (RFC 8446, 4.6.2), and the driver then sees no more than a link that breaks."""
+        pool = None if self._main is None else self._main.connection_pool
+        if pool is None or not issubclass(pool.connection_class, redis.SSLConnection):
+            return ""
+        if not isinstance(error, (RedisConnectionError, OSError)) or isinstance(error, RedisTimeoutError):
+            return ""
+        return (
+            ". If no connection with TLS works: check that ssl_ca_certs, ssl_certfile and ssl_keyfile name files "
+            "that can be read, and that the server trusts the authority of this client certificate"
+        )
+
     def _url_pool(self, role: str) -> Any:
         # Parameters in the URL win over these, as redis-py has it.
         pool = redis.ConnectionPool.from_url(
@@ -148,26 +162,29 @@ def _keepalive(connection_class: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def storage_errors(attempted: str) -> Iterator[None]:
-    """Turn the driver's errors into ours, each saying what was attempted."""
+def storage_errors(attempted: str, connector: Connector | None = None) -> Iterator[None]:
+    """Turn the driver's errors into ours, each saying what was attempted, and what ``connector`` knows about it."""
     try:
         yield
     except JobQueueError:
         raise
     except (RedisError, OSError) as error:
-        raise translated(error, attempted) from error
+        raise translated(error, attempted, connector.advice(error) if connector else "") from error
 
 
-def translated(error: BaseException, attempted: str) -> StorageError:
+def translated(error: BaseException, attempted: str, advice: str = "") -> StorageError:
     """Our error for one of the driver's."""
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM "):
         return StorageFullError(
             f"{attempted}: the server has no memory left ({error}); nothing was written. Raise "
             "maxmemory, or wait for workers to drain the queue and results to expire"
         )
-    if isinstance(error, _DENIED):
+    if is_denied(error):
+        missing = missing_right(error)
+        lacks = f"; the user lacks {missing}" if missing else ""
         return StorageError(
-            f"{attempted}: the server denied it ({error}); check user, password and ACL of the connection"
+            f"{attempted}: the server denied it ({error}){lacks}; check user, password and ACL of the connection. "
+            "docs/how-to/security.md has the rights of each role"
         )
     if isinstance(error, ReadOnlyError):
         return StorageError(
@@ -175,7 +192,9 @@ def translated(error: BaseException, attempted: str) -> StorageError:
             "in URL or CACHE, or wait until this server is promoted. It is safe to try again"
         )
     if isinstance(error, _UNAVAILABLE):
-        return StorageError(f"{attempted}: the server cannot be reached now ({error}); it is safe to try again")
+        return StorageError(
+            f"{attempted}: the server cannot be reached now ({error}); it is safe to try again{advice}"
+        )
     return StorageError(f"{attempted}: the server refused ({error})")
 
 

@@ -14,7 +14,7 @@ from ..conf import QueueConfig
 from ..exceptions import MalformedMessage
 from ..listing import JobPage, Part
 from ..message import EXPIRY_SUFFIX, JobMessage, JobState
-from . import removal, scripts
+from . import removal
 from .base import (
     Accepted,
     Claim,
@@ -35,10 +35,11 @@ from .calls import claim_call, enqueue_call, first_part, outcome_call, promote_c
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
 from .pages import read_details, read_page
+from .replication import run_replicated
 from .replies import exact_bytes, kept_message, milliseconds, record, text, whole
 from .scripts import Call, script
 from .subscriber import Subscriber
-from .transport import BATCH, Transport, all_or_error
+from .transport import BATCH, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +98,11 @@ class RedisStorage(Storage):
         return [one for one in accepted if one is not None]
 
     def _enqueue(self, jobs: Sequence[NewJob]) -> list[bytes]:
+        wanted = self.config.min_replicas
+
         def send(client: Any, resent: bool) -> list[bytes]:
-            return all_or_error(client, [enqueue_call(self.keys, job, resent) for job in jobs])
+            calls = [enqueue_call(self.keys, job, resent, wanted > 0) for job in jobs]
+            return run_replicated(client, calls, wanted, "enqueueing")
 
         return self._transport.send("enqueueing", send)
 
@@ -116,7 +120,7 @@ class RedisStorage(Storage):
             return False
         fresh = kept_message(job_id, kept).renewed(int(time.time() * 1000))
         while True:
-            args = (job_id, kept, fresh.raw, fresh.created_at, keys.events)
+            args = (job_id, kept, fresh.raw, fresh.created_at, keys.events, int(self.config.min_replicas > 0))
             reply, resent = self._retry_dead(job_id, Call(script("retry_dead"), names, args))
             if reply != b"clash":
                 break
@@ -128,9 +132,13 @@ class RedisStorage(Storage):
 
     def _retry_dead(self, job_id: str, call: Call) -> tuple[bytes, bool]:
         """Its reply, and whether it took more than one sending."""
-        return self._transport.send(
-            f"retrying job {job_id!r}", lambda client, resent: (scripts.run(client, call), resent)
-        )
+        attempted = f"retrying job {job_id!r}"
+
+        def send(client: Any, resent: bool) -> tuple[bytes, bool]:
+            (reply,) = run_replicated(client, [call], self.config.min_replicas, attempted)
+            return reply, resent
+
+        return self._transport.send(attempted, send)
 
     def update_ttl(self, job_id: str, ttl_ms: int) -> str:
         keys = self.keys

@@ -52,6 +52,16 @@ def script(name: str) -> Script:
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
+def command_at(sha: str, line: int) -> str:
+    """The command that a line of one of our scripts calls; empty when there is none or the script is not ours."""
+    names = [path.name.removesuffix(".lua") for path in (resources.files("django_jobqueue") / "lua").iterdir()]
+    for lua in (script(name) for name in names if name != "include"):
+        if lua.sha == sha:
+            called = re.search(r'redis\.call\("(\w+)"', lua.source.splitlines()[line - 1])
+            return called[1].lower() if called else ""
+    return ""
+
+
 @cache
 def _included(name: str) -> str:
     return (resources.files("django_jobqueue") / "lua" / "include" / f"{name}.lua").read_text("utf-8")
@@ -80,8 +90,13 @@ def run(client: Any, call: Call) -> Any:
         return execute(client, call.command_in_full())
 
 
-def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
+def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> list[Any]:
     """Run scripts in one round trip, in order.
+
+    Args:
+        client: of the server.
+        calls: the scripts.
+        last: a command to follow them on the same connection; its reply comes last.
 
     Returns:
         The replies; a call that failed has its exception in its place, so that the others'
@@ -90,24 +105,26 @@ def run_all(client: Any, calls: Sequence[Call]) -> list[Any]:
     Raises:
         UnsupportedServer, redis.RedisError: the round trip itself failed.
     """
-    if len(calls) == 1:
+    if len(calls) == 1 and not last:
         try:
             return [run(client, calls[0])]
         except ResponseError as error:
             return [error]
-    replies = _pipelined(client, [call.command() for call in calls])
+    tail = [last] if last else []
+    replies = _pipelined(client, [*(call.command() for call in calls), *tail])
     # The server may forget scripts in the middle of a pipeline, again and again; each round brings one forward.
     while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
         first = {calls[i].script: i for i in reversed(unknown)}
         for lua in first:
             load(client, lua)
         again = [calls[i].command_in_full() if i in first.values() else calls[i].command() for i in unknown]
-        for i, reply in zip(unknown, _pipelined(client, again), strict=True):
+        places = [*unknown, *range(len(calls), len(replies))]
+        for i, reply in zip(places, _pipelined(client, [*again, *tail]), strict=True):
             replies[i] = reply
     return replies
 
 
-def _pipelined(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _pipelined(client: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
     with client.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command, NEVER_DECODE=True)

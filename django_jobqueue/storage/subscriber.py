@@ -214,7 +214,8 @@ class _Session:
             selector.register(connection._sock, selectors.EVENT_READ)
             selector.register(subscriber._wake_read, selectors.EVENT_READ)
             while True:
-                wait = LINGER if not subscriber._channels else PING_INTERVAL
+                # close() may have spent its wake-up while there was no connection.
+                wait = 0.0 if subscriber._closing else PING_INTERVAL if subscriber._channels else LINGER
                 ready = bool(selector.select(max(0.0, quiet_since + wait - time.monotonic())))
                 subscriber._drain()
                 self._send_wishes()

@@ -48,7 +48,7 @@ class Transport:
         Raises:
             StorageError: it failed for good, or the connection did not come back soon.
         """
-        with storage_errors(attempted), self.explaining(attempted, names):
+        with storage_errors(attempted, self._connector), self.explaining(attempted, names):
             client = self._connector.main()
             for attempt, delay in enumerate(RESEND_DELAYS if resend else ()):
                 try:

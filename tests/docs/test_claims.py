@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from django_jobqueue.queue import Queue
 from django_jobqueue.storage import subscriber
 from django_jobqueue.storage.scripts import script
 from django_jobqueue.worker import Worker
-from tests.app import jobs
 from tests.docs.pages import DOCS, PAGES, blocks, codes, name_of, rows, section
 from tests.docs.test_reference import SCRIPTS
 from tests.servers import Server, wait_until
@@ -47,44 +45,6 @@ def test_service_managers_wait_longer_than_a_worker_takes_to_stop(page: Path) ->
 
 def test_there_are_examples_of_every_service_manager() -> None:
     assert len(stop_times(DEPLOY)) == 3
-
-
-@pytest.mark.parametrize("kind", ["redis", "valkey"])
-def test_the_documented_least_rights_suffice(kind: str, make_server: Callable[..., Server], settings: Any) -> None:
-    (line,) = [block.code.strip() for block in blocks(DEPLOY) if block.code.startswith("user ")]
-    server = make_server(kind, acl_users=[line.removeprefix("user ")])
-    settings.JOBQUEUE = {
-        "default": {"CACHE": None, "URL": server.url(username="app", password="s3cret"), "RETRY_BACKOFF": 0.01}
-    }
-    queue = queues["default"]
-    heard: list[tuple[str, str]] = []
-    end = queue.subscribe(lambda job_id, event: heard.append((job_id, event)))
-    running = Worker(queue, concurrency=2)
-    running.start()
-
-    assert jobs.add.using(id="sum", delay=0.01).enqueue_and_wait(1, 2) == 3
-    assert jobs.fail_until.enqueue_and_wait(2) == 2  # type: ignore[call-arg, arg-type]
-    assert queue.cancel("sum") == "completed"
-    assert queue.update_result_ttl("sum", 60) == "updated"
-    assert queue.retry("sum") is False
-    assert [one.id for one in queue.workers()] == [running.id]
-    assert queue.stats().completed == 2
-    wait_until(lambda: ("sum", "completed") in heard, 10, never)
-    running.stop()
-    end()
-    assert queue.clear() > 0
-    queues.close()
-    with server.client(username="default") as client:
-        assert client.acl_log() == []
-
-
-@pytest.mark.parametrize("command", ["FLUSHALL", "FLUSHDB", "KEYS *", "CONFIG GET maxmemory", "GET other"])
-def test_the_documented_rights_are_no_more_than_needed(command: str, make_server: Callable[..., Server]) -> None:
-    (line,) = [block.code.strip() for block in blocks(DEPLOY) if block.code.startswith("user ")]
-    server = make_server(acl_users=[line.removeprefix("user ")])
-
-    with server.client(username="app", password="s3cret") as client, pytest.raises(Exception, match="permission"):
-        client.execute_command(*command.split(" "))
 
 
 # The wire

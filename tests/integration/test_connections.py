@@ -17,7 +17,7 @@ from django_jobqueue.queue import Queue
 from django_jobqueue.worker import Worker
 from tests.app import jobs
 from tests.integration.old_server import OldServer
-from tests.servers import SentinelTrio, Server, wait_until
+from tests.servers import Server, wait_until
 
 CacheQueue = Callable[..., Queue]
 
@@ -144,17 +144,6 @@ def test_user_password_and_database(make_server: Callable[..., Server], cache_qu
         cache_queue(server.url(db=5), {"USERNAME": "app", "PASSWORD": "wrong"}).enqueue("a")
 
 
-def test_the_documented_least_rights_suffice(make_server: Callable[..., Server], settings: Any) -> None:
-    rights = (
-        "app on >s3cret ~jq:* &jq:* -@all +@connection +@read +@write +@transaction +@scripting +@pubsub "
-        "+@blocking +info +time"
-    )
-    server = make_server(acl_users=[rights])
-    settings.JOBQUEUE = {"default": {"URL": server.url(username="app", password="s3cret"), "CACHE": None}}
-
-    work_through(queues["default"])
-
-
 def test_a_missing_right_is_told(make_server: Callable[..., Server], settings: Any) -> None:
     server = make_server(acl_users=["app on >s3cret ~jq:* &jq:* -@all +@connection +@read"])
     settings.JOBQUEUE = {"default": {"URL": server.url(username="app", password="s3cret"), "CACHE": None}}
@@ -185,36 +174,6 @@ def test_tls_with_an_unknown_authority_is_refused(tls_server: Server, settings: 
 
     with pytest.raises(StorageError, match="certificate"):
         queues["default"].enqueue("a")
-
-
-@pytest.mark.faults
-@pytest.mark.timeout(180)
-def test_sentinel_and_a_failover_under_load(sentinel: SentinelTrio, cache_queue: CacheQueue, key_prefix: str) -> None:
-    options = {
-        "CLIENT_CLASS": "django_redis.client.SentinelClient",
-        "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
-        "SENTINELS": sentinel.sentinels,
-        "SOCKET_TIMEOUT": 2,
-    }
-    queue = cache_queue(f"redis://{sentinel.service_name}/0", options, BLOCK_TIMEOUT=1)
-    work_through(queue)
-    worker = Worker(queue, concurrency=2)
-    worker.start()
-    try:
-        assert jobs.echo.enqueue_and_wait("before") == "before"
-        old = sentinel.kill_primary()
-        sentinel.wait_for_new_primary(old)
-
-        def works_again() -> bool:
-            try:
-                return bool(jobs.echo.using(wait_timeout=20).enqueue_and_wait("after") == "after")
-            except StorageError:
-                return False
-
-        wait_until(works_again, 60, never)
-    finally:
-        worker.stop()
-        sentinel.restore()
 
 
 def test_a_cache_of_another_kind_is_refused(settings: Any) -> None:

@@ -12,15 +12,17 @@ from .programs import ServerNotFound
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Files of a private certificate authority and of the server certificate it signed."""
+    """Files of a private certificate authority, and of the certificates it signed for a server and a client."""
 
     authority: Path
     certificate: Path
     key: Path
+    client_certificate: Path
+    client_key: Path
 
 
 def make_certificates(directory: Path) -> Certificates:
-    """Make a private certificate authority and a server certificate for localhost.
+    """Make a private certificate authority, a server certificate for localhost and a client certificate.
 
     Raises:
         ServerNotFound: openssl is not installed.
@@ -44,7 +46,10 @@ def make_certificates(directory: Path) -> Certificates:
     authority += ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
     openssl("req", "-x509", *new_key, "-days", "30", "-subj", "/CN=jobqueue test authority", *authority,
             "-keyout", "ca.key", "-out", "ca.crt")  # fmt: skip
-    openssl("req", *new_key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-            "-days", "30", "-extfile", "extensions", "-out", "server.crt")  # fmt: skip
-    return Certificates(directory / "ca.crt", directory / "server.crt", directory / "server.key")
+    for owner in ("server", "client"):
+        name = "localhost" if owner == "server" else "jobqueue test client"
+        openssl("req", *new_key, "-subj", f"/CN={name}", "-keyout", f"{owner}.key", "-out", f"{owner}.csr")
+        openssl("x509", "-req", "-in", f"{owner}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "30", "-extfile", "extensions", "-out", f"{owner}.crt")  # fmt: skip
+    files = ("ca.crt", "server.crt", "server.key", "client.crt", "client.key")
+    return Certificates(*(directory / name for name in files))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, Self
 
 from redis.sentinel import Sentinel
@@ -33,10 +34,10 @@ class SentinelProcess(Server):
 class SentinelTrio(Started):
     """One primary and two replicas, watched by three sentinels, quick to fail over (about two seconds)."""
 
-    service_name = "mymaster"
-
     def __init__(self, kind: str = "redis") -> None:
         self.kind = kind
+        # django-redis keeps one pool for a service name, whoever its sentinels are.
+        self.service_name = f"primary-{uuid.uuid4().hex[:8]}"
         self.nodes: list[Server] = []
         self.watchers: list[SentinelProcess] = []
 
@@ -61,6 +62,10 @@ class SentinelTrio(Started):
         for _ in range(3):
             self._add_watcher(primary.port)
         wait_until(self._is_whole, GROUP_DEADLINE, self._failure)
+        for watcher in self.watchers:
+            # A promoted replica is made a replica again by a sentinel that has not heard of the failover within
+            # four such periods, and the one in charge may take a second to see the promotion (sentinel.c).
+            _tune(watcher, {"publish-period": 1000})
         return self
 
     def primary(self) -> Server:
@@ -83,6 +88,19 @@ class SentinelTrio(Started):
         """SIGKILL the primary and return it; ``wait_for_new_primary`` sees the end of the failover."""
         primary = self.primary()
         primary.kill()
+        return primary
+
+    def fail_over(self) -> Server:
+        """Begin a planned failover and return the old primary; ``wait_for_new_primary`` sees its end."""
+        primary = self.primary()
+
+        def begun() -> bool:
+            # Refused while an earlier one is not quite over.
+            with self.watchers[0].client() as client:
+                client.execute_command("SENTINEL", "FAILOVER", self.service_name)
+            return True
+
+        wait_until(begun, GROUP_DEADLINE, self._failure)
         return primary
 
     def wait_for_new_primary(self, old: Server) -> Server:
@@ -126,8 +144,7 @@ class SentinelTrio(Started):
         # But not faster pings: a replica is electable only while its last INFO is younger than five ping
         # periods, and once the primary is down INFO is sent once a second (sentinel.c, sentinelSelectSlave).
         periods = {"info-period": 200, "ping-period": 300, "ask-period": 100, "publish-period": 200}
-        with watcher.client() as client:
-            client.execute_command("SENTINEL", "DEBUG", *(x for pair in periods.items() for x in pair))
+        _tune(watcher, periods)
 
     def _is_whole(self) -> bool:
         primaries = [node for node in self.nodes if _role(node) == "master"]
@@ -148,6 +165,12 @@ class SentinelTrio(Started):
     def _failure(self) -> ServerFailed:
         logs = "\n".join(f"[{watcher.port}]\n{watcher.log()}" for watcher in self.watchers)
         return ServerFailed(f"the sentinels did not agree within {GROUP_DEADLINE:g} s; their logs:\n{logs}")
+
+
+def _tune(watcher: SentinelProcess, periods: dict[str, int]) -> None:
+    """Set how often a sentinel does what, in ms."""
+    with watcher.client() as client:
+        client.execute_command("SENTINEL", "DEBUG", *(x for pair in periods.items() for x in pair))
 
 
 def _role(node: Server) -> str | None:

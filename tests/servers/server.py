@@ -36,6 +36,7 @@ class Server(Started):
         appendonly: log every write to disk before answering, so that a killed server loses nothing.
         unix_socket: listen on ``unix_path`` too.
         tls: listen with TLS on ``tls_port`` too, with a certificate of a private authority.
+        client_certificates: there, refuse clients without a certificate of that authority.
         acl_users: lines of the ACL file without the word ``user``, like ``"app on >secret ~jq:* +@all"``.
     """
 
@@ -48,6 +49,7 @@ class Server(Started):
         appendonly: bool = False,
         unix_socket: bool = False,
         tls: bool = False,
+        client_certificates: bool = False,
         acl_users: Sequence[str] = (),
     ) -> None:
         self.kind = kind
@@ -58,6 +60,7 @@ class Server(Started):
         self.log_path = self.directory / "log"
         self.unix_path = self.directory / "socket" if unix_socket else None
         self.certificates = make_certificates(self.directory) if tls else None
+        self._client_certificates = client_certificates
         self._appendonly = appendonly
         self._acl_users = acl_users
         self._config = dict(config or {})
@@ -97,10 +100,18 @@ class Server(Started):
         return f"redis://{_credentials(username, password)}{self.host}:{self.port}/{db}"
 
     def tls_url(self, db: int = 0, *, username: str = "", password: str = "") -> str:
-        """Return the ``rediss://`` address, which names the authority to trust."""
-        assert self.certificates is not None, "make the server with tls=True"
-        query = urlencode({"ssl_ca_certs": self.certificates.authority})
+        """Return the ``rediss://`` address, with what ``tls_options`` has."""
+        query = urlencode(self.tls_options())
         return f"rediss://{_credentials(username, password)}{self.host}:{self.tls_port}/{db}?{query}"
+
+    def tls_options(self) -> dict[str, str]:
+        """What redis-py needs to know for TLS, as in a URL or in ``CONNECTION_POOL_KWARGS``."""
+        files = self.certificates
+        assert files is not None, "make the server with tls=True"
+        options = {"ssl_ca_certs": str(files.authority)}
+        if self._client_certificates:
+            options |= {"ssl_certfile": str(files.client_certificate), "ssl_keyfile": str(files.client_key)}
+        return options
 
     def unix_url(self, db: int = 0, *, username: str = "", password: str = "") -> str:
         """Return the ``unix://`` address."""
@@ -206,7 +217,7 @@ class Server(Started):
                 "tls-ca-cert-file": str(self.certificates.authority),
                 "tls-cert-file": str(self.certificates.certificate),
                 "tls-key-file": str(self.certificates.key),
-                "tls-auth-clients": "no",
+                "tls-auth-clients": "yes" if self._client_certificates else "no",
             }
         return config
 

@@ -81,6 +81,8 @@ def test_a_named_cache_is_not_overruled_by_the_environment(settings: Any, monkey
         ("CONCURRENCY", "10", ["E003", "is '10'"]),
         ("CONCURRENCY", True, ["E003", "is True"]),
         ("MAX_ATTEMPTS", -1, ["E003", "from 1 up"]),
+        ("MIN_REPLICAS", -1, ["E003", "is -1", "from 0 up", "default is 0"]),
+        ("MIN_REPLICAS", True, ["E003", "is True"]),
         ("RESULT_TTL", 0, ["E003", "above 0"]),
         ("RESULT_TTL", "1h", ["E003", "seconds", "timedelta"]),
         ("RETRY_BACKOFF", -1, ["E003", "from 0 up"]),
@@ -109,6 +111,18 @@ def test_a_mistake_is_told_with_key_value_and_remedy(settings: Any, key: str, va
     if "E007" not in found:
         with pytest.raises(ImproperlyConfigured):
             queues["default"]
+
+
+@pytest.mark.parametrize("storage", ["file.FileStorage", "memory.MemoryStorage"])
+def test_replicas_of_a_storage_without_any_are_a_mistake(settings: Any, storage: str) -> None:
+    path = f"django_jobqueue.storage.{storage}"
+
+    (found,) = messages(settings, STORAGE=path, MIN_REPLICAS=1)
+
+    for words in ("E009", "'MIN_REPLICAS'] is 1", path, "use RedisStorage"):
+        assert words in found
+    with pytest.raises(ImproperlyConfigured):
+        queues["default"]
 
 
 def test_all_mistakes_are_told_at_once(settings: Any) -> None:

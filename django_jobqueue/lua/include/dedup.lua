@@ -14,9 +14,13 @@ local function standing_state(jobs, id)
 end
 
 -- The answer to a new job that cannot have `fresh` as its state; nothing when it can.
+-- `replicates` writes a standing state anew, so that a WAIT that follows covers it.
 -- Sent again after a lost reply, it may find that the first sending did it.
-local function refusal(jobs, cancelled, id, created_at, fresh, resent)
+local function refusal(jobs, cancelled, id, created_at, fresh, resent, replicates)
   local standing = standing_state(jobs, id)
+  if standing and replicates then
+    touch(jobs, id, standing)
+  end
   if standing == fresh and resent == "1" then
     return (read_state(fresh))
   end
