@@ -30,8 +30,8 @@ from ..exceptions import UnsupportedServer
 #: Host and port.
 Node = tuple[str, int]
 
-#: What only a node of a cluster says.
-CLUSTER_ERRORS = (AskError, TryAgainError, ClusterCrossSlotError, ClusterDownError)
+#: What only a node of a cluster says. (``ClusterDownError`` has a child that any replica may raise.)
+CLUSTER_ERRORS = (AskError, TryAgainError, ClusterCrossSlotError)
 
 #: What a call meets while its slot goes from one node to another; ``MovedError`` is an ``AskError``.
 #: Nothing of the call was executed.
