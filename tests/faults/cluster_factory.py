@@ -16,7 +16,7 @@ class ClusterFactory(ConnectionFactory):
     def connect(self, url: str) -> Any:
         """The client of a cluster of which the URL names a node."""
         if url not in self._clusters:
-            self._clusters[url] = RedisCluster.from_url(url)
+            self._clusters[url] = RedisCluster.from_url(url, client_name="of-the-factory")
         return self._clusters[url]
 
     def disconnect(self, connection: Any) -> None:

@@ -216,6 +216,8 @@ def test_what_is_enqueued_while_the_slot_is_on_its_way_arrives(
         patch.setattr(transport, "MOVE_PATIENCE", 0.2)
         with pytest.raises(StorageError, match="it is safe to try again"):
             queue.enqueue("impatient")
+    # What a lost connection gets has nothing to do with it.
+    monkeypatch.setattr(transport, "RESEND_DELAYS", ())
     enqueueing = threading.Thread(target=queue.enqueue, args=("patient",), daemon=True)
     enqueueing.start()
 
@@ -229,17 +231,28 @@ def test_what_is_enqueued_while_the_slot_is_on_its_way_arrives(
     cluster.migrate(slot, here)
 
 
-def test_the_node_that_the_settings_name_may_die(cluster: Cluster, slot: int, queue: Queue) -> None:
+def test_the_node_that_the_settings_name_may_die_before_the_primary_does(
+    cluster: Cluster, slot: int, prefix: str, configure: Callable[..., Queue]
+) -> None:
+    old = cluster.owner(slot)
+    # A replica of another primary: most primaries must live on, and one of this primary's replicas.
+    seed = next(node for node in cluster.nodes if cluster.primary_port(node) not in (None, old.port))
+    queue = configure(URL=seed.url())
     queue.enqueue("before")
-    (seed,) = (node for node in cluster.nodes if node.url() == queue.config.url)
-    seed.kill()
-    try:
-        # The known connections go as well, so it has to be found anew.
-        with cluster.owner(slot).client() as client:
-            client.client_kill_filter(_type="normal", skipme=True)
+    replicate(old, prefix)
 
-        assert queue.get_job_states(["before"])["before"] is not None
-        assert queue.enqueue("after").status == "queued"
+    seed.kill()
+    old.kill()
+
+    def accepted() -> bool:
+        try:
+            return queue.enqueue("after").status in ("queued", "duplicate")
+        except StorageError:
+            return False
+
+    try:
+        wait_until(accepted, 60, never)
+        assert None not in queue.get_job_states(["before", "after"]).values()
     finally:
         cluster.restore()
 
@@ -279,9 +292,30 @@ def test_a_cache_on_a_cluster(
     try:
         assert jobs.echo.enqueue_and_wait("ünï") == "ünï"
         assert queue.stats().completed == 1
+        with cluster.owner(slot).client(decode_responses=True) as client:
+            names = [one["name"] for one in client.client_list()]
+        assert ("of-the-factory" in names) == bool(options)
     finally:
         worker.stop()
     assert queue.clear() > 0
+
+
+def test_the_documented_rights_suffice_on_a_cluster(
+    cluster: Cluster, slot: int, configure: Callable[..., Queue], prefix: str
+) -> None:
+    rights = f"on >s3cret ~{prefix}* &{prefix}* -@all +@connection +@read +@write +@transaction +@scripting +@pubsub"
+    for node in cluster.nodes:
+        with node.client() as client:
+            client.execute_command(
+                "ACL SETUSER", "app", *rights.split(), "+@blocking", "+info", "+time", "+cluster|slots"
+            )
+    queue = configure(URL=others(cluster, slot)[0].url(username="app", password="s3cret"))
+    worker = Worker(queue)
+    worker.start()
+    try:
+        assert jobs.echo.enqueue_and_wait("allowed") == "allowed"
+    finally:
+        worker.stop()
 
 
 def test_a_prefix_without_hash_tag_is_refused(cluster: Cluster, settings: Any) -> None:

@@ -140,6 +140,13 @@ class Cluster(Started):
         wait_until(lambda: all(map(self._serves, self.nodes)), GROUP_DEADLINE, self._failure)
 
     @staticmethod
+    def primary_port(node: Server) -> int | None:
+        """Return the port of the primary that a node replicates; None for a primary."""
+        with node.client(decode_responses=True) as client:
+            role = client.role()
+        return int(role[2]) if role[0] == "slave" else None
+
+    @staticmethod
     def node_id(node: Server) -> str:
         """Return the name by which the cluster knows a node."""
         with node.client(decode_responses=True) as client:
