@@ -2,9 +2,9 @@
 
 Ids: ``E001`` wrong type or alias, ``E002`` unknown key, ``E003`` bad value, ``E004`` intervals that
 contradict each other, ``E005`` no server, ``E006`` shared keys, ``E007`` a path that cannot be
-imported, ``E009`` replicas asked of a storage without any; ``W001`` a file on a network file system,
-``W002`` a file that cannot be written. These two are warnings, as a check may run on another machine
-than the site.
+imported, ``E008`` a key prefix that does not fit a cluster, ``E009`` replicas asked of a storage without
+any; ``W001`` a file on a network file system, ``W002`` a file that cannot be written. These two are
+warnings, as a check may run on another machine than the site. ``I001`` a server that could not be asked.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.utils.module_loading import import_string
 
-from .conf import FILE_STORAGE, QueueConfig, inspect_settings
+from .conf import FILE_STORAGE, REDIS_STORAGE, QueueConfig, inspect_settings
+from .exceptions import StorageError, UnsupportedServer
+from .storage.connections import Connector, storage_errors
 
 #: File systems, by their names in /proc/mounts, on which processes of several machines may meet.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -37,6 +39,26 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         if config.storage == FILE_STORAGE and config.path is not None:
             messages += _file(config.alias, Path(config.path))
     return messages
+
+
+@register("django_jobqueue", deploy=True)
+def check_servers(**_: Any) -> Iterator[CheckMessage]:
+    """Ask each server whether it is part of a cluster, on which the key prefix needs a hash tag.
+
+    Only with ``--deploy``: no setting says it, and the usual check runs where no server is. A server that
+    cannot be asked is no mistake in the settings, so that is told as information.
+    """
+    configs, _problems = inspect_settings()
+    for config in configs.values():
+        if config.storage != REDIS_STORAGE:
+            continue
+        try:
+            with storage_errors(f"asking the server of JOBQUEUE[{config.alias!r}] whether it is part of a cluster"):
+                Connector(config).main()
+        except UnsupportedServer as error:
+            yield Error(str(error), id="django_jobqueue.E008")
+        except StorageError as error:
+            yield Info(str(error), hint="run the check where the server can be reached", id="django_jobqueue.I001")
 
 
 def _file(alias: str, path: Path) -> Iterator[CheckMessage]:

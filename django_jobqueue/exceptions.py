@@ -96,7 +96,8 @@ class NotReplicated(StorageError):
 
 
 class UnsupportedServer(StorageError):
-    """The server is older than Redis 7.0 or Valkey 7.2."""
+    """The server cannot serve the queue: it is older than Redis 7.0 or Valkey 7.2, or it is part of a
+    cluster and the key prefix has no hash tag."""
 
     code = "UNSUPPORTED_SERVER"
 

@@ -7,33 +7,42 @@ Verified against redis-py 6-8 and django-redis 6-7. What shapes this module:
 * A socket timeout shorter than a BLMOVE would break it, so the blocking pool sets its own.
 * redis-py's default retries send a script again behind our back; they are off, and
   ``RedisStorage`` sends again itself, with scripts that know it.
+* On a cluster all three go to the node that ``SlotOwner`` names, by the URL of the settings with
+  that node's address in it: so every option of URL or alias holds there, too.
 """
 
 from __future__ import annotations
 
+import inspect
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from django.conf import settings
 from django.core.cache import InvalidCacheBackendError, caches
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
 from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
+    AskError,
     BusyLoadingError,
     ClusterDownError,
-    NoPermissionError,
+    MovedError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 
 from ..conf import QueueConfig
-from ..exceptions import JobQueueError, StorageError, StorageFullError
+from ..exceptions import JobQueueError, StorageError, StorageFullError, UnsupportedServer
+from .cluster import CLUSTER_ERRORS, Node, SlotOwner, in_cluster
 from .denials import is_denied, missing_right
 
 #: Seconds that a reply may take beyond the time a command blocks; then the link counts as dead.
@@ -42,7 +51,11 @@ READ_MARGIN = 10.0
 #: Seconds to wait for a TCP connection of our own pools.
 CONNECT_TIMEOUT = 5.0
 
-_DENIED = (AuthenticationError, AuthorizationError, NoPermissionError)
+#: Seconds that a node of a cluster has to say who owns a slot; then the next is asked.
+LOOK_UP_TIMEOUT = 2.0
+
+_DEFAULT_PORT = 6379
+
 _UNAVAILABLE = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -50,27 +63,33 @@ _UNAVAILABLE = (
     ReadOnlyError,
     ClusterDownError,
     TryAgainError,
+    AskError,
     OSError,
 )
 
 
 class Connector:
-    """Builds the connections of one queue."""
+    """Builds the connections of one queue. Thread-safe; ``_lock`` guards what it knows of the server."""
 
     def __init__(self, config: QueueConfig) -> None:
         self._config = config
+        self._lock = threading.RLock()
         self._main: Any = None
+        self._owner: SlotOwner | None = None
+        self._cluster_options: dict[str, Any] = {}
 
     def main(self) -> Any:
-        """The client for everything that does not block. Thread-safe, and safe after a fork."""
-        if self._main is None:
-            if self._config.url:
-                self._main = redis.Redis(connection_pool=self._url_pool("main"))
-            elif self._is_closed_by_requests():
-                self._main = redis.Redis(connection_pool=self._cache_pool())
-            else:
-                self._main = self._cache_client().get_client(write=True)
-        return self._main
+        """The client for everything that does not block. Thread-safe, and safe after a fork.
+
+        Raises:
+            UnsupportedServer: it is a cluster, and the key prefix has no hash tag.
+            redis.RedisError, OSError: the server could not be reached.
+        """
+        client = self._main
+        if client is None:
+            with self._lock:
+                client = self._main = self._main or self._connect()
+        return client
 
     def dedicated(self, role: str, read_timeout: float) -> Any:
         """A pool of its own for one long-lived connection, from the same configuration.
@@ -79,7 +98,9 @@ class Connector:
             role: part of the client name that ``CLIENT LIST`` shows.
             read_timeout: seconds without a reply after which the link counts as dead.
         """
-        pool = self._url_pool(role) if self._config.url else self._cache_pool()
+        self.main()  # says whether it is a cluster, and finds the node
+        with self._lock:
+            pool = self._pool(role, self._owner.find() if self._owner else None)
         pool.connection_kwargs.update(
             _keepalive(pool.connection_class),
             socket_timeout=read_timeout,
@@ -107,19 +128,120 @@ class Connector:
             "that can be read, and that the server trusts the authority of this client certificate"
         )
 
-    def _url_pool(self, role: str) -> Any:
+    @property
+    def node(self) -> Node | None:
+        """The node of the cluster in use; ``None`` when there is no cluster, or none is known to serve."""
+        owner = self._owner
+        return owner.node if owner else None
+
+    def learn(self, error: BaseException) -> None:
+        """Draw from an error of a call what it says about where the server is."""
+        with self._lock:
+            if self._owner is None and isinstance(error, CLUSTER_ERRORS) and self._main is not None:
+                # It would not answer HELLO.
+                self._owner, self._main = self._owner_from(self._seeds()), None
+            if self._owner is None:
+                if isinstance(error, ReadOnlyError) and self._main is not None:
+                    # The primary has moved: idle connections lead to the old one.
+                    self._main.connection_pool.disconnect(inuse_connections=False)
+                return
+            if isinstance(error, MovedError):
+                self._owner.moved(error)
+            elif is_worth_resending(error) and not isinstance(error, (AskError, TryAgainError)):
+                self._owner.lost()
+            self._leave(self._owner.node)
+
+    def _leave(self, node: Node | None) -> None:
+        """Let go of the main client unless it leads to this node."""
+        pool = self._main.connection_pool if self._main is not None else None
+        if pool is None or (pool.connection_kwargs.get("host"), pool.connection_kwargs.get("port")) == node:
+            return
+        self._main = None
+        # Commands that other threads have just sent are left to end.
+        pool.disconnect(inuse_connections=False)
+
+    def _connect(self) -> Any:
+        if self._owner is None:
+            client = self._plain_client()
+            if not isinstance(client, RedisCluster) and not self._leads_into_cluster(client):
+                return client
+            self._owner = self._owner_from(self._seeds())
+        return redis.Redis(connection_pool=self._pool("main", self._owner.find()))
+
+    def _plain_client(self) -> Any:
+        if self._config.url:
+            return redis.Redis(connection_pool=self._pool("main"))
+        try:
+            client = self._cache_client().get_client(write=True)
+        except RedisClusterException as error:  # not one of the driver's RedisErrors
+            raise RedisConnectionError(str(error)) from error
+        if isinstance(client, RedisCluster):
+            # A factory of the project's own makes cluster clients.
+            self._cluster_options = _options_of(client)
+        elif self._is_closed_by_requests():
+            return redis.Redis(connection_pool=self._pool("main"))
+        return client
+
+    def _leads_into_cluster(self, client: Any) -> bool:
+        try:
+            return in_cluster(client)
+        except (RedisConnectionError, RedisTimeoutError, OSError):
+            # LOCATION may name more nodes. Outside of a cluster those are replicas, of no use to us.
+            for node in self._seeds()[1:]:
+                pool = self._pool("look-up", node)
+                try:
+                    if in_cluster(redis.Redis(connection_pool=pool)):
+                        return True
+                except (RedisError, OSError):
+                    continue  # the first one's error is the one to tell
+                finally:
+                    pool.disconnect()
+            raise
+
+    def _owner_from(self, seeds: list[Node]) -> SlotOwner:
+        return SlotOwner(self._config.alias, self._config.key_prefix, seeds, self._slots)
+
+    def _slots(self, node: Node) -> list[Any]:
+        pool = self._pool("look-up", node)
+        pool.connection_kwargs.update(socket_timeout=LOOK_UP_TIMEOUT, socket_connect_timeout=LOOK_UP_TIMEOUT)
+        try:
+            client: Any = redis.Redis(connection_pool=pool)
+            ranges: list[Any] = client.execute_command("CLUSTER", "SLOTS", NEVER_DECODE=True)
+            return ranges
+        finally:
+            pool.disconnect()
+
+    def _urls(self) -> list[str]:
+        return [self._config.url] if self._config.url else list(self._cache_client()._server)
+
+    def _seeds(self) -> list[Node]:
+        if self._cluster_options:
+            client = self._cache_client().get_client(write=True)
+            return [(node.host, node.port) for node in client.get_nodes()]
+        urls = [urlsplit(url) for url in self._urls()]
+        if any(url.scheme == "unix" for url in urls):
+            raise UnsupportedServer(
+                f"JOBQUEUE[{self._config.alias!r}] reaches its server through a Unix socket, but that is part of a "
+                "cluster, whose nodes are reached by TCP: name it as redis://host:port"
+            )
+        return [(url.hostname or "localhost", url.port or _DEFAULT_PORT) for url in urls]
+
+    def _pool(self, role: str, node: Node | None = None) -> Any:
+        """A pool of our own to a node of the cluster, or else to what the settings name."""
+        if self._cluster_options and node is not None:
+            host, port = node
+            return redis.Redis(host=host, port=port, **self._cluster_options).connection_pool
+        url = _at(node, self._urls()[0])
+        if not self._config.url:
+            # The one private name we need is _server: django-redis has no public way to a URL's parameters.
+            factory = self._cache_client().connection_factory
+            return factory.get_connection_pool(factory.make_connection_params(url))
         # Parameters in the URL win over these, as redis-py has it.
         pool = redis.ConnectionPool.from_url(
-            self._config.url or "", socket_connect_timeout=CONNECT_TIMEOUT, client_name=self._client_name(role)
+            url, socket_connect_timeout=CONNECT_TIMEOUT, client_name=self._client_name(role)
         )
         pool.connection_kwargs.update(_keepalive(pool.connection_class))
         return pool
-
-    def _cache_pool(self) -> Any:
-        client = self._cache_client()
-        factory = client.connection_factory
-        # The one private name we need: django-redis has no public way to a URL's parameters.
-        return factory.get_connection_pool(factory.make_connection_params(client._server[0]))
 
     def _is_closed_by_requests(self) -> bool:
         """Whether django-redis closes the pool at the end of each request, in whatever thread: it
@@ -154,6 +276,26 @@ class Connector:
                 "a queue lives on one: use a cache with DefaultClient, or set URL"
             )
         return client
+
+
+def _options_of(client: Any) -> dict[str, Any]:
+    """The options of a ``RedisCluster`` for a plain client of one of its nodes."""
+    given = client.get_connection_kwargs()
+    known = set(inspect.signature(redis.Redis.__init__).parameters)
+    # The cluster client's own way to connect, its retries, and where it went.
+    known -= {"redis_connect_func", "retry", "event_dispatcher", "connection_pool", "host", "port"}
+    return {"retry": Retry(NoBackoff(), 0), **{name: given[name] for name in known & set(given)}}
+
+
+def _at(node: Node | None, url: str) -> str:
+    """The URL with a node's address in the place of its own; user, password and parameters stay."""
+    if node is None:
+        return url
+    host, port = node
+    parts = urlsplit(url)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return parts._replace(netloc=f"{credentials}{at}{address}").geturl()
 
 
 def _keepalive(connection_class: Any) -> dict[str, Any]:
@@ -191,7 +333,7 @@ def translated(error: BaseException, attempted: str, advice: str = "") -> Storag
             f"{attempted}: the server cannot take it now ({error}), for it is a read-only replica; name the primary "
             "in URL or CACHE, or wait until this server is promoted. It is safe to try again"
         )
-    if isinstance(error, _UNAVAILABLE):
+    if is_worth_resending(error):
         return StorageError(
             f"{attempted}: the server cannot be reached now ({error}); it is safe to try again{advice}"
         )
@@ -200,15 +342,23 @@ def translated(error: BaseException, attempted: str, advice: str = "") -> Storag
 
 def is_worth_resending(error: BaseException) -> bool:
     """Whether the same call may succeed a moment later."""
-    return isinstance(error, _UNAVAILABLE) and not isinstance(error, _DENIED)
+    return (isinstance(error, _UNAVAILABLE) or _is_unblocked(error)) and not is_denied(error)
+
+
+def _is_unblocked(error: BaseException) -> bool:
+    """Whether a wait was ended because the server became a replica."""
+    return str(error).startswith("UNBLOCKED")
 
 
 class BlockingConnection:
     """The connection on which an idle worker waits in BLMOVE. Used by one thread at a time."""
 
     def __init__(self, connector: Connector, block_timeout: float) -> None:
-        self._pool = connector.dedicated("blocking", block_timeout + READ_MARGIN)
+        self._connector = connector
+        self._read_timeout = block_timeout + READ_MARGIN
+        self._pool: Any = None
         self._connection: Any = None
+        self._node: Node | None = None
         self._client_id: int | None = None
 
     def move(self, source: str, destination: str, timeout: float) -> bytes | None:
@@ -217,27 +367,36 @@ class BlockingConnection:
         Raises:
             redis.RedisError, OSError: the link is closed; the message may have been moved.
         """
-        connection = self._open()
         try:
+            connection = self._open()
             connection.send_command("BLMOVE", source, destination, "LEFT", "RIGHT", timeout)
             reply: bytes | None = connection.read_response(disable_decoding=True)
             return reply
-        except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError):
-            # After a lost reply the link is out of step; after READONLY the primary is elsewhere.
-            connection.disconnect()
+        except (RedisError, OSError) as error:
+            self._connector.learn(error)
+            if is_worth_resending(error):
+                # After a lost reply the link is out of step; else the primary may be elsewhere.
+                self._client_id = None
+                self._disconnect()
             raise
 
-    def wake(self, client: Any) -> None:
+    def wake(self) -> None:
         """End a running ``move`` early, from another thread, through another connection."""
         client_id = self._client_id
-        if client_id is not None:
+        client = self._connector.main()
+        # On another node the number is another client's; ours is ended by the node that lost the slot.
+        if client_id is not None and self._node == self._connector.node:
             client.execute_command("CLIENT UNBLOCK", client_id)
 
     def close(self) -> None:
         """Close the link."""
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.disconnect()
-        self._pool.disconnect()
+        if self._pool is not None:
+            self._pool.disconnect()
 
     def _is_sound(self) -> bool:
         """Whether the idle link is still open; a server that went away has left an end-of-file in it."""
@@ -251,16 +410,13 @@ class BlockingConnection:
         return False
 
     def _open(self) -> Any:
-        if self._connection is None:
-            self._connection = self._pool.get_connection()
-        if self._client_id is not None and self._is_sound():
+        if self._client_id is not None and self._node == self._connector.node and self._is_sound():
             return self._connection
         self._client_id = None
-        try:
-            self._connection.connect()
-            self._connection.send_command("CLIENT", "ID")
-            self._client_id = int(self._connection.read_response())
-        except (RedisError, OSError):
-            self._connection.disconnect()
-            raise
+        self._disconnect()
+        self._pool = self._connector.dedicated("blocking", self._read_timeout)
+        self._node = self._connector.node
+        self._connection = self._pool.get_connection()
+        self._connection.send_command("CLIENT", "ID")
+        self._client_id = int(self._connection.read_response())
         return self._connection

@@ -259,7 +259,7 @@ class RedisStorage(Storage):
     def wake(self) -> None:
         with storage_errors("waking the blocked connection"):
             if self._blocking is not None:
-                self._blocking.wake(self._connector.main())
+                self._blocking.wake()
 
     def start(self, worker_id: str, message: JobMessage) -> tuple[Verdict, int]:
         keys = self.keys

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from .cluster import Node
 from .connections import READ_MARGIN, Connector, translated
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class Subscriber:
             try:
                 pool = self._connector.dedicated("subscriber", READ_MARGIN)
                 connection = pool.get_connection()
-                session = _Session(self, connection, was_lost)
+                session = _Session(self, connection, was_lost, self._connector.node)
                 if was_lost:
                     logger.warning("the subscriber connection is back")
                 delay, was_lost = RECONNECT_DELAYS[0], False
@@ -156,6 +157,7 @@ class Subscriber:
             # Also what a bad configuration raises: whoever waits for a confirmation is told of it.
             except Exception as error:
                 self._last_error = error
+                self._connector.learn(error)
                 if not was_lost and self._channels:
                     logger.warning(
                         "the subscriber connection was lost (%s); waiters look again when it is back", error
@@ -196,13 +198,14 @@ class Subscriber:
 class _Session:
     """One life of the connection: what was asked on it and not yet confirmed."""
 
-    def __init__(self, subscriber: Subscriber, connection: Any, was_lost: bool) -> None:
+    def __init__(self, subscriber: Subscriber, connection: Any, was_lost: bool, node: Node | None) -> None:
         self._subscriber = subscriber
         self._connection = connection
         # Confirmations come in the order of the commands, so a queue pairs them exactly.
         self._pending: deque[_Channel] = deque()
         self._resync_after: _Channel | None = None
         self._was_lost = was_lost
+        self._node = node
         self._ping_sent = False
 
     def serve(self) -> bool:
@@ -228,6 +231,9 @@ class _Session:
                 elif time.monotonic() - quiet_since >= PING_INTERVAL:
                     if self._ping_sent:
                         raise TimeoutError(f"no sign of life for {2 * PING_INTERVAL:g} s")
+                    if subscriber._connector.node not in (self._node, None):
+                        # Every node hears all messages, until it leaves the cluster.
+                        raise ConnectionError("the queue is served by another node of the cluster now")
                     connection.send_command("PING")
                     quiet_since, self._ping_sent = time.monotonic(), True
 

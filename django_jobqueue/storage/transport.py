@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import RedisError
 
 from . import scripts
+from .cluster import ON_THE_MOVE
 from .connections import Connector, is_worth_resending, storage_errors
 from .keys import Keys
 from .scripts import Call, script
@@ -18,10 +20,30 @@ from .wrong_type import is_wrong_type, wrong_type
 #: Seconds to wait before a call is sent again after a lost connection; then the caller hears of it.
 RESEND_DELAYS = (0.02, 0.1, 0.3)
 
+#: Seconds that a call waits for its slot to arrive at another node of a cluster, and between two looks.
+#: Until then every script meets ASK or TRYAGAIN: some of a queue's keys are hardly ever there. A slot's keys
+#: are moved in milliseconds to seconds, by somebody who does it on purpose; a request can wait for that.
+MOVE_PATIENCE = 5.0
+MOVE_DELAY = 0.05
+
 #: Most calls in one pipeline, so that no other client waits long.
 BATCH = 500
 
 T = TypeVar("T")
+
+
+class _Pauses:
+    """How long one call waits before it is sent again."""
+
+    def __init__(self) -> None:
+        self._delays: Iterator[float] = iter(RESEND_DELAYS)
+        self._moved_by = time.monotonic() + MOVE_PATIENCE
+
+    def after(self, error: BaseException) -> float | None:
+        """Seconds until it is worth sending again; ``None`` to give up."""
+        if isinstance(error, ON_THE_MOVE):
+            return MOVE_DELAY if time.monotonic() < self._moved_by else None
+        return next(self._delays, None) if is_worth_resending(error) else None
 
 
 class Transport:
@@ -49,18 +71,17 @@ class Transport:
             StorageError: it failed for good, or the connection did not come back soon.
         """
         with storage_errors(attempted, self._connector), self.explaining(attempted, names):
-            client = self._connector.main()
-            for attempt, delay in enumerate(RESEND_DELAYS if resend else ()):
+            pauses = _Pauses()
+            for attempt in itertools.count():
                 try:
-                    return send(client, attempt > 0)
+                    return send(self._connector.main(), attempt > 0)
                 except (RedisError, OSError) as error:
-                    if isinstance(error, ReadOnlyError):
-                        # The primary has moved: idle connections lead to the old one.
-                        client.connection_pool.disconnect(inuse_connections=False)
-                    if not is_worth_resending(error):
+                    self._connector.learn(error)
+                    pause = pauses.after(error) if resend else None
+                    if pause is None:
                         raise
-                    time.sleep(delay)
-            return send(client, resend)
+                    time.sleep(pause)
+            raise AssertionError("unreachable")
 
     @contextmanager
     def explaining(self, attempted: str, names: Iterable[str]) -> Iterator[None]:
