@@ -76,6 +76,7 @@ class Connector:
         self._lock = threading.RLock()
         self._main: Any = None
         self._owner: SlotOwner | None = None
+        self._uses_tls = False
         self._cluster_options: dict[str, Any] = {}
 
     def main(self) -> Any:
@@ -118,10 +119,8 @@ class Connector:
     def advice(self, error: BaseException) -> str:
         """What to look at when the link broke: a server may refuse a client certificate only after the handshake
         (RFC 8446, 4.6.2), and the driver then sees no more than a link that breaks."""
-        pool = None if self._main is None else self._main.connection_pool
-        if pool is None or not issubclass(pool.connection_class, redis.SSLConnection):
-            return ""
-        if not isinstance(error, (RedisConnectionError, OSError)) or isinstance(error, RedisTimeoutError):
+        broke = isinstance(error, (RedisConnectionError, OSError)) and not isinstance(error, RedisTimeoutError)
+        if not (broke and self._uses_tls):
             return ""
         return (
             ". If no connection with TLS works: check that ssl_ca_certs, ssl_certfile and ssl_keyfile name files "
@@ -163,8 +162,10 @@ class Connector:
     def _connect(self) -> Any:
         if self._owner is None:
             client = self._plain_client()
-            if not isinstance(client, RedisCluster) and not self._leads_into_cluster(client):
-                return client
+            if not isinstance(client, RedisCluster):
+                self._uses_tls = issubclass(client.connection_pool.connection_class, redis.SSLConnection)
+                if not self._leads_into_cluster(client):
+                    return client
             self._owner = self._owner_from(self._seeds())
         return redis.Redis(connection_pool=self._pool("main", self._owner.find()))
 

@@ -128,7 +128,7 @@ def sweep(rig: Rig) -> None:
     assert [rig.redis("EXISTS", key) for key in ("cancelled", "progress")] == [0, 0]
 
 
-@step("SET")
+@step("lock_acquire")
 def acquire_the_leader_lock(rig: Rig) -> None:
     with rig.fault():
         assert rig.storage.acquire_lock("me", 60)
