@@ -12,19 +12,19 @@ bin := $(VENV)/bin
 .PHONY: help test test-faults demo docs lint format clean FORCE
 
 help:
-	@echo "make test    run the tests against real Redis and Valkey servers"
-	@echo "make test-faults  kill, freeze, cut off and fill real servers and workers"
-	@echo "make demo    run the example project's demo with an embedded server"
-	@echo "make docs    build the documentation, warnings are errors"
-	@echo "make lint    check style (ruff) and types (mypy)"
-	@echo "make format  rewrite the code in the project's style"
-	@echo "make clean   remove the virtual environment and everything built"
+	@echo "make test        run the tests against real Redis and Valkey servers"
+	@echo "make test-faults kill, freeze, cut off and fill real servers and workers"
+	@echo "make demo        run the example project's demo with an embedded server"
+	@echo "make docs        build the documentation, warnings are errors"
+	@echo "make lint        check style (ruff) and types (mypy)"
+	@echo "make format      rewrite the code in the project's style"
+	@echo "make clean       remove the virtual environment and everything built"
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON)  VENV=$(VENV)  DJANGO='django~=5.2.0' (a requirement; newest when empty)"
 	@echo "           ARGS='-k lease -x' (passed on to pytest or to the demo)"
 
 # Most of a test is waiting for servers and processes, so a few of them share a core; those of one file
-# share their servers. Several runs at a time are for several machines.
+# share their servers.
 parallel := -n 3 --dist loadfile
 
 test: $(VENV)/.installed-test
