@@ -1,0 +1,86 @@
+"""What every section needs: the server, the queues, the floor, and how long to measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from django_jobqueue.queue import Queue, queues
+from django_jobqueue.storage.keys import Keys
+from tests.servers import Server
+
+from .bare import Bare
+from .figures import Row, interleave
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run.
+
+    Attributes:
+        server: a server that nobody else uses.
+        repetitions: of each measurement.
+        seconds: that one measurement should take, roughly.
+        many: jobs in a large queue.
+        idle_seconds: for which an idle worker is watched.
+    """
+
+    server: Server
+    repetitions: int
+    seconds: float
+    many: int
+    idle_seconds: float
+
+    @property
+    def queue(self) -> Queue:
+        """The queue that is measured."""
+        return queues["default"]
+
+    @cached_property
+    def bare(self) -> Bare:
+        """The floor, on a queue of its own."""
+        return Bare(self.server.url(), "bare:")
+
+    @cached_property
+    def client(self) -> Any:
+        """For looks at the server that are not measured."""
+        return self.server.client()
+
+    def interleave(self, **contenders: Callable[[], T]) -> dict[str, list[T]]:
+        """See ``figures.interleave``."""
+        return interleave(contenders, self.repetitions)
+
+    def compare(
+        self, name: str, unit: str, ours: Callable[[], float], floor: Callable[[], float], **about: Any
+    ) -> Row:
+        """A row of a figure and its floor; ``about`` are the row's other attributes."""
+        found = self.interleave(ours=ours, floor=floor)
+        return Row(name, unit, found["ours"], found["floor"], **about)
+
+    def forget(self, alias: str) -> None:
+        """Remove the jobs of a queue, and leave its workers registered."""
+        keys = Keys(f"{alias}:")
+        self.client.delete(keys.jobs, keys.queue, keys.results, keys.completed, keys.cancelled)
+
+
+def rate(action: Callable[[], int], seconds: float) -> float:
+    """How many a second: ``action`` is repeated for that long, and says how many it did."""
+    done, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < seconds:
+        done += action()
+    return done / passed
+
+
+def durations(action: Callable[[], object], times: int) -> list[float]:
+    """The seconds that each of some calls took."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - began)
+    return taken
