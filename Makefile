@@ -9,11 +9,12 @@ ARGS ?=
 bin := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-faults demo docs lint format clean FORCE
+.PHONY: help test test-faults bench demo docs lint format clean FORCE
 
 help:
 	@echo "make test        run the tests against real Redis and Valkey servers"
 	@echo "make test-faults kill, freeze, cut off and fill real servers and workers"
+	@echo "make bench       measure the speed, each figure beside the floor of redis-py and the server"
 	@echo "make demo        run the example project's demo with an embedded server"
 	@echo "make docs        build the documentation, warnings are errors"
 	@echo "make lint        check style (ruff) and types (mypy)"
@@ -21,7 +22,7 @@ help:
 	@echo "make clean       remove the virtual environment and everything built"
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON)  VENV=$(VENV)  DJANGO='django~=5.2.0' (a requirement; newest when empty)"
-	@echo "           ARGS='-k lease -x' (passed on to pytest or to the demo)"
+	@echo "           ARGS='-k lease -x' (passed on to pytest, to the benchmark or to the demo)"
 
 # Most of a test is waiting for servers and processes, so a few of them share a core; those of one file
 # share their servers.
@@ -32,6 +33,9 @@ test: $(VENV)/.installed-test
 
 test-faults: $(VENV)/.installed-test
 	$(bin)/python runtests.py $(parallel) -m faults $(ARGS)
+
+bench: $(VENV)/.installed-embedded
+	$(bin)/python -m benchmarks $(ARGS)
 
 demo: $(VENV)/.installed-embedded
 	$(bin)/python example_project/demo.py $(ARGS)

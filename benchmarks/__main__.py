@@ -1,7 +1,7 @@
 """How fast the queue is, each figure beside its floor, on a server of its own.
 
     python -m benchmarks [--sections enqueue,jobs] [--repetitions 5] [--quick] [--server redis|valkey] [--json FILE]
-    python -m benchmarks --peers        beside other job queues instead
+    python -m benchmarks --peers [OPTIONS]      beside other job queues instead, with the options of that program
 
 Prints Markdown; what is going on goes to the error stream. See ``benchmarks/README.md``.
 """
@@ -20,14 +20,16 @@ from tests.servers import Server
 #: Jobs in a large queue, and in the large queue of a quick run.
 MANY, MANY_QUICKLY = 1_000_000, 100_000
 
+#: Hands the other options to the program that measures other job queues.
+PEERS = "--peers"
+
 
 def main() -> int:
     """Measure what the command line names."""
-    options = _parser().parse_args()
-    if options.peers:
-        from benchmarks.peers.__main__ import main as measure_peers
-
-        return measure_peers(["--server", options.server]) or 0
+    arguments = sys.argv[1:]
+    if PEERS in arguments:
+        return _measure_peers([argument for argument in arguments if argument != PEERS])
+    options = _parser().parse_args(arguments)
     with (
         tempfile.TemporaryDirectory(prefix="jobqueue-bench-") as folder,
         Server(options.server) as server,
@@ -38,6 +40,12 @@ def main() -> int:
             FILE_VARIABLE: str(Path(folder) / "jobqueue.sqlite3"),
         }
         return _measure(server, options)
+
+
+def _measure_peers(arguments: list[str]) -> int:
+    from benchmarks.peers.__main__ import main as measure  # installs what it measures
+
+    return measure(arguments) or 0
 
 
 def _measure(server: Server, options: argparse.Namespace) -> int:
@@ -67,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sections", type=_names, default=[], metavar="NAME,NAME", help="those alone (default: all)")
     parser.add_argument("--repetitions", type=int, default=5, help="of each measurement (default: 5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="that one measurement takes, roughly (default: 1)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.6, help="that one measurement takes, roughly (default: 0.6)"
+    )
     parser.add_argument(
         "--idle-seconds", type=float, default=30.0, help="for which an idle worker is watched (default: 30)"
     )
@@ -76,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--server", choices=["redis", "valkey"], default="redis")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--peers", action="store_true", help="measure other job queues beside ours instead")
+    parser.add_argument(PEERS, action="store_true", help="instead, measure other job queues beside ours")
     return parser
 
 

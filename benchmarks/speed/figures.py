@@ -10,6 +10,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: What is measured of a run lies between these shares of its jobs, so that neither a start nor an end counts.
+FIRST_SHARE, LAST_SHARE = 0.1, 0.95
+
+#: Seconds in which something more must get done.
+PATIENCE = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -122,6 +128,26 @@ def interleave(contenders: Mapping[str, Callable[[], T]], repetitions: int) -> d
         for name in list(contenders)[:: -1 if turn % 2 else 1]:
             results[name].append(contenders[name]())
     return results
+
+
+def done_rate(looks: Iterator[tuple[float, int]], count: int) -> float:
+    """How many a second were done, from looks (time, how many are done) at a run of ``count``.
+
+    Raises:
+        RuntimeError: nothing more is done.
+    """
+    first: tuple[float, int] | None = None
+    last_done, last_change = -1, 0.0
+    for now, done in looks:
+        if done != last_done:
+            last_done, last_change = done, now
+        if now - last_change > PATIENCE:
+            raise RuntimeError(f"{done} of {count} jobs are done, and for {PATIENCE:g} s no more")
+        if first is None and done >= count * FIRST_SHARE:
+            first = (now, done)
+        elif first is not None and done >= count * LAST_SHARE and now > first[0]:
+            return (done - first[1]) / (now - first[0])
+    raise RuntimeError("nobody looked any more")
 
 
 def quantile(values: Sequence[float], share: float) -> float:

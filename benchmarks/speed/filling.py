@@ -27,7 +27,19 @@ def filled(client: Any, alias: str, count: int) -> Keys:
         client.delete(keys.jobs, keys.queue, keys.results, keys.completed, keys.cancelled)
         add_queued(client, keys, count)
         add_completed(client, keys, count)
+        for key in (keys.jobs, keys.results):
+            _settle(client, key)
     return keys
+
+
+def _settle(client: Any, key: str) -> None:
+    """Let the server finish with the growth of a hash's table: it moves a bucket with each access.
+
+    Until then each access looks into two tables; a queue that has its size for a while has one.
+    """
+    fields = [f"field-{n}" for n in range(CHUNK)]
+    for _ in range(0, 2 * client.hlen(key), CHUNK):
+        client.hmget(key, fields)
 
 
 def add_queued(client: Any, keys: Keys, count: int) -> None:

@@ -33,12 +33,7 @@ def number(value: float) -> str:
 
 def markdown(title: str, rows: Sequence[Row]) -> str:
     """The table of one section, and what its floors are."""
-    floors = {row.floor_is: [] for row in rows if row.floor_is}  # type: dict[str, list[str]]
-    for row in rows:
-        if row.floor_is:
-            floors[row.floor_is].append(row.name)
-    legend = [f"- {floor}: the floor of {'; '.join(names)}" for floor, names in floors.items()]
-    return "\n".join([f"### {title}", "", *HEADER, *(_line(row) for row in rows), "", *legend]).rstrip() + "\n"
+    return "\n".join([f"### {title}", "", *HEADER, *(_line(row) for row in rows), "", *_legend(rows)]).rstrip() + "\n"
 
 
 def missed(results: Results) -> list[str]:
@@ -86,6 +81,17 @@ def about(server: str, repetitions: int) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "repetitions": repetitions,
     }
+
+
+def _legend(rows: Sequence[Row]) -> Iterator[str]:
+    floors: dict[str, list[str]] = {}
+    for row in rows:
+        if row.floor_is:
+            floors.setdefault(row.floor_is, []).append(row.name)
+    if len(floors) == 1:
+        yield f"The floor: {next(iter(floors))}."
+    else:
+        yield from (f"- {floor}: the floor of {'; '.join(names)}" for floor, names in floors.items())
 
 
 def _line(row: Row) -> str:

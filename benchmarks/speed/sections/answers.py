@@ -16,7 +16,7 @@ from ..jobs import call
 from ..processes import WorkerProcesses, bare_worker
 
 #: Answers waited for in one repetition, for each second that it should take.
-SAMPLES_A_SECOND = 300
+SAMPLES_A_SECOND = 500
 
 #: Coroutines that wait at the same time, and rounds of them for each second.
 AT_ONCE = 100

@@ -14,10 +14,10 @@ from django_jobqueue.queue import Queue, queues
 from django_jobqueue.worker import Worker
 
 from ..bench import Bench, rate
-from ..figures import Row
+from ..figures import Row, done_rate
 from ..jobs import call
 from ..processes import WorkerProcesses
-from .throughput import done_rate, enqueue
+from .throughput import enqueue
 
 #: Jobs of the first run, which does not count.
 FIRST_COUNT = 200

@@ -12,7 +12,7 @@ from ..jobs import call
 from ..processes import WorkerProcesses, bare_worker
 
 #: Jobs in one repetition, for each second that it should take.
-SAMPLES_A_SECOND = 50
+SAMPLES_A_SECOND = 100
 
 #: Seconds before each job, in which the worker becomes idle.
 PAUSE = 0.01

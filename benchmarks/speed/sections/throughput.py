@@ -11,21 +11,15 @@ from django_jobqueue.queue import Queue
 
 from ..bare import BATCH
 from ..bench import Bench, rate
-from ..figures import Row, Target, at_least
+from ..figures import Row, Target, at_least, done_rate
 from ..jobs import call, compute
 from ..processes import WorkerProcesses
 
 #: Jobs of the run that does not count; it tells how many those that count should have.
 FIRST_COUNT = 200
 
-#: What is measured lies between these shares of the jobs, so that neither a start nor an end counts.
-FIRST_SHARE, LAST_SHARE = 0.1, 0.95
-
 #: Seconds between looks at how many are done.
 LOOK_INTERVAL = 0.003
-
-#: Seconds in which something must get done.
-PATIENCE = 30.0
 
 FLOOR = f"claim {BATCH} and complete {BATCH} in one pipeline, messages decoded"
 SLEEP_MS = (1, 20)
@@ -65,26 +59,6 @@ class Drained:
                 (seconds, micros), done = pipeline.time().zcard(completed).execute()
             yield seconds + micros / 1e6, done
             time.sleep(LOOK_INTERVAL)
-
-
-def done_rate(looks: Iterator[tuple[float, int]], count: int) -> float:
-    """How many a second were done, from looks (time, how many are done) at a run of ``count``.
-
-    Raises:
-        RuntimeError: nothing more is done.
-    """
-    first: tuple[float, int] | None = None
-    last_done, last_change = -1, 0.0
-    for now, done in looks:
-        if done != last_done:
-            last_done, last_change = done, now
-        if now - last_change > PATIENCE:
-            raise RuntimeError(f"{done} of {count} jobs are done, and for {PATIENCE:g} s no more")
-        if first is None and done >= count * FIRST_SHARE:
-            first = (now, done)
-        elif first is not None and done >= count * LAST_SHARE and now > first[0]:
-            return (done - first[1]) / (now - first[0])
-    raise RuntimeError("nobody looked any more")
 
 
 def enqueue(queue: Queue, payload: Any, count: int) -> None:
