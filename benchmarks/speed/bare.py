@@ -21,6 +21,7 @@ from django_jobqueue.message import JobMessage
 from django_jobqueue.storage.base import Complete, NewJob
 from django_jobqueue.storage.calls import claim_call, enqueue_call, outcome_call
 from django_jobqueue.storage.keys import Keys
+from django_jobqueue.storage.redis import APPLIED
 from django_jobqueue.storage.scripts import Call, load, script
 
 #: Jobs in one claim, and outcomes in one pipeline, of the floor.
@@ -42,7 +43,9 @@ class Template:
 
     def __init__(self, command: Sequence[Any], marks: Sequence[Any]) -> None:
         self._parts = list(command)
-        self._places = [(self._parts.index(mark), marks.index(mark)) for mark in marks]
+        self._places = [(place, marks.index(part)) for place, part in enumerate(self._parts) if part in marks]
+        if {which for _, which in self._places} != set(range(len(marks))):
+            raise ValueError(f"not all of {marks!r} are in {command!r}")
 
     def fill(self, *values: Any) -> list[Any]:
         """The command with these values."""
@@ -96,7 +99,8 @@ class Bare:
     def enqueue(self, payload: Any) -> str:
         """Enqueue one job under a random id."""
         job_id = str(uuid.uuid4())
-        self.client.execute_command(*self.enqueue_command(job_id, payload))
+        reply = self.client.execute_command(*self.enqueue_command(job_id, payload))
+        assert reply == b"queued", reply
         return job_id
 
     def enqueue_many(self, payload: Any, count: int) -> list[str]:
@@ -123,7 +127,9 @@ class Bare:
         messages: list[bytes] = []
         while True:
             outcomes = [self.complete_command(json.loads(raw), raw) for raw in messages]
-            *_, (backlog, messages, _) = self.pipelined([*outcomes, self.claim])
+            *stored, (backlog, messages, _) = self.pipelined([*outcomes, self.claim])
+            if stored.count(APPLIED) != len(outcomes):
+                raise RuntimeError(f"jobs were not completed: {stored}")
             done += len(outcomes)
             if not messages and not backlog:
                 return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,13 @@ from django_jobqueue.storage.keys import Keys
 from tests.servers import Server
 
 from .bare import Bare
-from .figures import Row, interleave
+from .figures import Row, grouped, interleave
 
 T = TypeVar("T")
+
+#: Parts of one measurement, in which figure and floor take turns. The shorter their turns, the more alike is
+#: what a busy machine leaves to each.
+SLICES = 5
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,11 @@ class Bench:
     idle_seconds: float
 
     @property
+    def slice_seconds(self) -> float:
+        """How long one slice should take."""
+        return self.seconds / SLICES
+
+    @property
     def queue(self) -> Queue:
         """The queue that is measured."""
         return queues["default"]
@@ -51,16 +61,39 @@ class Bench:
         """For looks at the server that are not measured."""
         return self.server.client()
 
-    def interleave(self, **contenders: Callable[[], T]) -> dict[str, list[T]]:
-        """See ``figures.interleave``."""
-        return interleave(contenders, self.repetitions)
+    def interleave(self, slices: int = SLICES, **contenders: Callable[[], T]) -> dict[str, list[list[T]]]:
+        """Let contenders take turns, slice by slice.
+
+        Args:
+            slices: turns in one repetition.
+            **contenders: by name.
+
+        Returns:
+            For each contender and repetition, what its slices returned.
+        """
+        found = interleave(contenders, self.repetitions * slices)
+        return {name: grouped(results, slices) for name, results in found.items()}
 
     def compare(
-        self, name: str, unit: str, ours: Callable[[], float], floor: Callable[[], float], **about: Any
+        self,
+        name: str,
+        unit: str,
+        ours: Callable[[], float],
+        floor: Callable[[], float],
+        slices: int = SLICES,
+        **about: Any,
     ) -> Row:
-        """A row of a figure and its floor; ``about`` are the row's other attributes."""
-        found = self.interleave(ours=ours, floor=floor)
-        return Row(name, unit, found["ours"], found["floor"], **about)
+        """A row of a figure and its floor, each the median of the slices.
+
+        Args:
+            name, unit: of the row.
+            ours, floor: measure one slice.
+            slices: turns in one repetition.
+            **about: the row's other attributes.
+        """
+        found = self.interleave(slices, ours=ours, floor=floor)
+        figures, floors = ([statistics.median(group) for group in found[key]] for key in ("ours", "floor"))
+        return Row(name, unit, figures, floors, **about)
 
     def forget(self, alias: str) -> None:
         """Remove the jobs of a queue, and leave its workers registered."""

@@ -10,6 +10,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: The samples of each slice of each repetition.
+Repetitions = Sequence[Sequence[Sequence[float]]]
+
 #: What is measured of a run lies between these shares of its jobs, so that neither a start nor an end counts.
 FIRST_SHARE, LAST_SHARE = 0.1, 0.95
 
@@ -130,6 +133,11 @@ def interleave(contenders: Mapping[str, Callable[[], T]], repetitions: int) -> d
     return results
 
 
+def grouped(values: Sequence[T], size: int) -> list[list[T]]:
+    """The values in groups of the same size, in their order."""
+    return [list(values[start : start + size]) for start in range(0, len(values), size)]
+
+
 def done_rate(looks: Iterator[tuple[float, int]], count: int) -> float:
     """How many a second were done, from looks (time, how many are done) at a run of ``count``.
 
@@ -157,25 +165,30 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def latency_rows(
     name: str,
-    samples: Sequence[Sequence[float]],
-    floors: Sequence[Sequence[float]],
+    samples: Repetitions,
+    floors: Repetitions,
     floor_is: str,
     target: Target | None = None,
 ) -> Iterator[Row]:
-    """The rows of p50 and p99, from the seconds of each repetition's samples; both have the target.
+    """The rows of p50 and p99, both with the target.
 
     Args:
         name: what was measured.
-        samples, floors: a sequence each repetition.
+        samples, floors: seconds.
         floor_is: what the floor is.
         target: of the ratios.
     """
     for label, share in (("p50", 0.5), ("p99", 0.99)):
-        figures, bare = ([quantile(one, share) * 1e3 for one in group] for group in (samples, floors))
+        figures, bare = (_quantiles_ms(group, share) for group in (samples, floors))
         yield Row(f"{name}, {label}", "ms", figures, bare, floor_is, target)
 
 
-def tail_row(name: str, samples: Sequence[Sequence[float]], target: Target | None = None) -> Row:
+def tail_row(name: str, samples: Repetitions, target: Target | None = None) -> Row:
     """The row of p99 against p50 of the same samples."""
-    p50, p99 = ([quantile(one, share) * 1e3 for one in samples] for share in (0.5, 0.99))
+    p50, p99 = (_quantiles_ms(samples, share) for share in (0.5, 0.99))
     return Row(f"{name}, p99 to p50", "ms", p99, p50, "the p50 of the same samples", target)
+
+
+def _quantiles_ms(repetitions: Repetitions, share: float) -> list[float]:
+    """The quantile of all samples of each repetition, in ms."""
+    return [quantile([one for part in slices for one in part], share) * 1e3 for slices in repetitions]

@@ -27,19 +27,22 @@ def filled(client: Any, alias: str, count: int) -> Keys:
         client.delete(keys.jobs, keys.queue, keys.results, keys.completed, keys.cancelled)
         add_queued(client, keys, count)
         add_completed(client, keys, count)
-        for key in (keys.jobs, keys.results):
-            _settle(client, key)
+        _settle(client, keys)
     return keys
 
 
-def _settle(client: Any, key: str) -> None:
-    """Let the server finish with the growth of a hash's table: it moves a bucket with each access.
+def _settle(client: Any, keys: Keys) -> None:
+    """Let the server finish with the growth of its hash tables: it moves a bucket with each access.
 
     Until then each access looks into two tables; a queue that has its size for a while has one.
     """
-    fields = [f"field-{n}" for n in range(CHUNK)]
-    for _ in range(0, 2 * client.hlen(key), CHUNK):
-        client.hmget(key, fields)
+    names = [f"name-{n}" for n in range(CHUNK)]
+    sizes = {keys.jobs: client.hlen(keys.jobs), keys.results: client.hlen(keys.results)}
+    for key, size in sizes.items():
+        for _ in range(0, 2 * size, CHUNK):
+            client.hmget(key, names)
+    for _ in range(0, 2 * client.zcard(keys.completed), CHUNK):
+        client.zmscore(keys.completed, names)
 
 
 def add_queued(client: Any, keys: Keys, count: int) -> None:

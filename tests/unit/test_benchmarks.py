@@ -13,6 +13,7 @@ from benchmarks.speed.figures import (
     at_least,
     at_most,
     done_rate,
+    grouped,
     interleave,
     latency_rows,
     limited_to,
@@ -72,6 +73,10 @@ def test_contenders_take_turns_after_a_run_that_does_not_count() -> None:
     assert found == {"a": [3, 6], "b": [4, 5]}
 
 
+def test_slices_of_a_repetition_stay_together() -> None:
+    assert grouped([1, 2, 3, 4], 2) == [[1, 2], [3, 4]]
+
+
 def test_a_quantile_is_a_value_that_was_measured() -> None:
     values = [float(n) for n in range(100, 0, -1)]
 
@@ -79,14 +84,14 @@ def test_a_quantile_is_a_value_that_was_measured() -> None:
 
 
 def test_latencies_are_told_in_milliseconds() -> None:
-    p50, p99 = latency_rows("wait", [[0.002, 0.001, 0.004]], [[0.001, 0.001, 0.002]], "by hand", at_most(2))
+    p50, p99 = latency_rows("wait", [[[0.002, 0.001], [0.004]]], [[[0.001], [0.001, 0.002]]], "by hand", at_most(2))
 
     assert (p50.name, p50.figures, p50.floors, p50.is_met) == ("wait, p50", [2.0], [1.0], True)
     assert (p99.name, p99.figures, p99.floors) == ("wait, p99", [4.0], [2.0])
 
 
 def test_a_tail_is_compared_with_the_median_of_its_own_samples() -> None:
-    row = tail_row("wait", [[0.001, 0.001, 0.005]], at_most(3))
+    row = tail_row("wait", [[[0.001, 0.001, 0.005]]], at_most(3))
 
     assert row.ratio == Spread(5.0, 5.0, 5.0)
     assert row.is_met is False
@@ -109,6 +114,15 @@ def test_a_template_fills_its_places_and_nothing_else() -> None:
     template = Template(("EVALSHA", "sha", 1, "jobs", "ID", "MESSAGE", 0), ("MESSAGE", "ID"))
 
     assert template.fill(b"message", "job-1") == ["EVALSHA", "sha", 1, "jobs", "job-1", b"message", 0]
+
+
+def test_a_template_fills_every_place_of_a_value() -> None:
+    assert Template(("SET", "ID", "ID"), ("ID",)).fill("job-1") == ["SET", "job-1", "job-1"]
+
+
+def test_a_template_without_one_of_its_places_is_refused() -> None:
+    with pytest.raises(ValueError, match="MESSAGE"):
+        Template(("EVALSHA", "ID"), ("ID", "MESSAGE"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ..figures import Row, at_most, latency_rows, tail_row
 from ..jobs import call
 from ..processes import WorkerProcesses, bare_worker
 
-#: Answers waited for in one repetition, for each second that it should take.
+#: Answers waited for one after the other, for each second that it should take.
 SAMPLES_A_SECOND = 500
 
 #: Coroutines that wait at the same time, and rounds of them for each second.
@@ -85,7 +85,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _one_by_one(bench: Bench, asker: BareAsker) -> Iterator[Row]:
-    samples = int(SAMPLES_A_SECOND * bench.seconds)
+    samples = int(SAMPLES_A_SECOND * bench.slice_seconds)
 
     def ours() -> list[float]:
         return durations(lambda: bench.queue.enqueue_and_wait(str(uuid.uuid4()), PAYLOAD), samples)
@@ -100,7 +100,7 @@ def _one_by_one(bench: Bench, asker: BareAsker) -> Iterator[Row]:
 
 
 def _at_once(bench: Bench, asker: BareAsker, runner: asyncio.Runner) -> Row:
-    rounds = max(1, int(ROUNDS_A_SECOND * bench.seconds))
+    rounds = max(1, int(ROUNDS_A_SECOND * bench.slice_seconds))
 
     async def ask() -> None:
         waits = (bench.queue.aenqueue_and_wait(str(uuid.uuid4()), PAYLOAD) for _ in range(AT_ONCE))

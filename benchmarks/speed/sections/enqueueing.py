@@ -29,11 +29,11 @@ def rows(bench: Bench) -> Iterator[Row]:
 
     def ours(action: Callable[[], int]) -> float:
         bench.forget("default")
-        return rate(action, bench.seconds)
+        return rate(action, bench.slice_seconds)
 
     def floor(action: Callable[[], int]) -> float:
         bench.forget("bare")
-        return rate(action, bench.seconds)
+        return rate(action, bench.slice_seconds)
 
     def enqueue() -> int:
         queue.enqueue(str(uuid.uuid4()), PAYLOAD)
@@ -89,6 +89,6 @@ async def _async_rate(bench: Bench, make: Callable[[], Awaitable[int]]) -> float
     bench.forget("default")
     loop = asyncio.get_running_loop()
     done, began = 0, loop.time()
-    while (passed := loop.time() - began) < bench.seconds:
+    while (passed := loop.time() - began) < bench.slice_seconds:
         done += await make()
     return done / passed

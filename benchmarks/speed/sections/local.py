@@ -14,7 +14,7 @@ from django_jobqueue.queue import Queue, queues
 from django_jobqueue.worker import Worker
 
 from ..bench import Bench, rate
-from ..figures import Row, done_rate
+from ..figures import Row, done_rate, interleave
 from ..jobs import call
 from ..processes import WorkerProcesses
 from .throughput import enqueue
@@ -40,7 +40,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         run = FileRun(bench, queue) if alias == "file" else MemoryRun(bench, queue)
         enqueueing = _enqueueing(bench, queue)
         if alias == "memory":
-            found = bench.interleave(enqueue=enqueueing, jobs=run)
+            found = interleave({"enqueue": enqueueing, "jobs": run}, bench.repetitions)
             yield Row(f"{storage}, enqueue", "jobs/s", found["enqueue"])
             yield Row(f"{storage}, no-op, concurrency {CONCURRENCY}", "jobs/s", found["jobs"])
         else:
@@ -48,7 +48,7 @@ def rows(bench: Bench) -> Iterator[Row]:
                 inserts, updates = _inserts(bench, table), _updates(bench, table)
                 yield bench.compare(f"{storage}, enqueue", "jobs/s", enqueueing, inserts, floor_is=ONE_INSERT)
                 name = f"{storage}, no-op, concurrency {CONCURRENCY}"
-                yield bench.compare(name, "jobs/s", run, updates, floor_is=ONE_BATCH)
+                yield bench.compare(name, "jobs/s", run, updates, slices=1, floor_is=ONE_BATCH)
         queue.clear()
 
 
@@ -59,7 +59,7 @@ def _enqueueing(bench: Bench, queue: Queue) -> Callable[[], float]:
 
     def enqueueing() -> float:
         queue.clear()
-        return rate(one, bench.seconds)
+        return rate(one, bench.slice_seconds)
 
     return enqueueing
 
@@ -130,7 +130,7 @@ def _inserts(bench: Bench, table: sqlite3.Connection) -> Callable[[], float]:
         table.execute("COMMIT")
         return 1
 
-    return lambda: rate(one, bench.seconds)
+    return lambda: rate(one, bench.slice_seconds)
 
 
 def _updates(bench: Bench, table: sqlite3.Connection) -> Callable[[], float]:

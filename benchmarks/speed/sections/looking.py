@@ -26,8 +26,8 @@ FEW = 1000
 #: Ids asked for at once.
 BATCHES = (100, 10_000)
 
-#: Pages fetched in one repetition.
-PAGES = 10
+#: Pages fetched in one slice.
+PAGES = 3
 
 HMGET = "a bare HMGET of the same fields, each state split and its numbers read"
 COUNTS = "the same commands in one pipeline each"
@@ -72,8 +72,8 @@ def _states(bench: Bench, keys: Keys, ids: Sequence[str], target: Target | None)
     return bench.compare(
         f"get_job_states, {len(ids):,} ids",
         "ms",
-        lambda: _median_ms(lambda: queue.get_job_states(ids), bench.seconds),
-        lambda: _median_ms(floor, bench.seconds),
+        lambda: _median_ms(lambda: queue.get_job_states(ids), bench.slice_seconds),
+        lambda: _median_ms(floor, bench.slice_seconds),
         floor_is=HMGET,
         target=target,
     )
@@ -104,8 +104,8 @@ def _stats(bench: Bench, keys: Keys) -> Row:
     return bench.compare(
         "stats()",
         "ms",
-        lambda: _median_ms(queue.stats, bench.seconds),
-        lambda: _median_ms(floor, bench.seconds),
+        lambda: _median_ms(queue.stats, bench.slice_seconds),
+        lambda: _median_ms(floor, bench.slice_seconds),
         floor_is=COUNTS,
     )
 

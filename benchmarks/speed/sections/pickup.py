@@ -11,7 +11,7 @@ from ..figures import Row, at_most, latency_rows
 from ..jobs import call
 from ..processes import WorkerProcesses, bare_worker
 
-#: Jobs in one repetition, for each second that it should take.
+#: Jobs for each second that it should take.
 SAMPLES_A_SECOND = 100
 
 #: Seconds before each job, in which the worker becomes idle.
@@ -22,7 +22,7 @@ FLOOR = "RPUSH in one process, BLMOVE in another"
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Milliseconds from before the enqueue to the first line of the job."""
-    samples = int(SAMPLES_A_SECOND * bench.seconds)
+    samples = int(SAMPLES_A_SECOND * bench.slice_seconds)
     with WorkerProcesses("default", 10), bare_worker("bare:", "hand-over"):
         found = bench.interleave(
             ours=lambda: _paused(lambda: _pick_up(bench), samples),
@@ -49,6 +49,8 @@ def _pick_up(bench: Bench) -> float:
     job_id = str(uuid.uuid4())
     began = time.monotonic_ns()
     bench.queue.enqueue(job_id, payload)
+    # No looks meanwhile: the server would have to serve them too.
+    time.sleep(PAUSE)
     while (started := bench.queue.get_result(job_id)) is None:
         time.sleep(PAUSE)
     return (int(started) - began) / 1e9

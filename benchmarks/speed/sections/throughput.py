@@ -98,7 +98,7 @@ def _row(
 ) -> Row:  # fmt: skip
     with WorkerProcesses("default", concurrency, processes) as workers:
         ours = Drained(bench, workers, payload, seconds or bench.seconds)
-        return bench.compare(name, "jobs/s", ours, floor, floor_is=floor_is, target=target)
+        return bench.compare(name, "jobs/s", ours, floor, slices=1, floor_is=floor_is, target=target)
 
 
 def _floor(bench: Bench) -> Callable[[], float]:
