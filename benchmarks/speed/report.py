@@ -6,6 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from string import ascii_lowercase
 from typing import Any
 
 import django
@@ -33,7 +34,9 @@ def number(value: float) -> str:
 
 def markdown(title: str, rows: Sequence[Row]) -> str:
     """The table of one section, and what its floors are."""
-    return "\n".join([f"### {title}", "", *HEADER, *(_line(row) for row in rows), "", *_legend(rows)]).rstrip() + "\n"
+    marks = _marks(rows)
+    lines = [f"### {title}", "", *HEADER, *(_line(row, marks) for row in rows), "", *_legend(marks)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def missed(results: Results) -> list[str]:
@@ -83,20 +86,21 @@ def about(server: str, repetitions: int) -> dict[str, Any]:
     }
 
 
-def _legend(rows: Sequence[Row]) -> Iterator[str]:
-    floors: dict[str, list[str]] = {}
-    for row in rows:
-        if row.floor_is:
-            floors.setdefault(row.floor_is, []).append(row.name)
-    if len(floors) == 1:
-        yield f"The floor: {next(iter(floors))}."
-    else:
-        yield from (f"- {floor}: the floor of {'; '.join(names)}" for floor, names in floors.items())
+def _marks(rows: Sequence[Row]) -> dict[str, str]:
+    """A letter for each kind of floor; none where there is only one kind."""
+    kinds = list(dict.fromkeys(row.floor_is for row in rows if row.floor_is))
+    return dict(zip(kinds, ascii_lowercase if len(kinds) > 1 else [""], strict=False))
 
 
-def _line(row: Row) -> str:
+def _legend(marks: Mapping[str, str]) -> Iterator[str]:
+    for kind, mark in marks.items():
+        yield f"- floor {mark}: {kind}" if mark else f"The floor: {kind}."
+
+
+def _line(row: Row, marks: Mapping[str, str]) -> str:
     verdict = {True: "yes", False: "**no**", None: ""}[row.is_met]
-    cells = [row.name, row.unit, _spread(row.figure), _spread(row.floor), _spread(row.ratio)]
+    floor = f"{_spread(row.floor)} {marks.get(row.floor_is, '')}".strip()
+    cells = [row.name, row.unit, _spread(row.figure), floor, _spread(row.ratio)]
     return "| " + " | ".join([*cells, str(row.target or ""), verdict]) + " |"
 
 

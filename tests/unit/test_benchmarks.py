@@ -148,6 +148,15 @@ def test_the_table_shows_figure_floor_ratio_and_verdict() -> None:
     assert lines[-1] == "The floor: one EVALSHA a job."
 
 
+def test_floors_of_several_kinds_are_told_apart() -> None:
+    other = Row("states", "ms", [2.0], [1.0], "a bare HMGET")
+
+    lines = report.markdown("Enqueueing", [*ROWS, other]).splitlines()
+
+    assert "| states | ms | 2.00 | 1.00 b | 2.00 |  |  |" in lines
+    assert lines[-2:] == ["- floor a: one EVALSHA a job", "- floor b: a bare HMGET"]
+
+
 def test_missed_targets_are_told_with_what_was_reached() -> None:
     assert report.missed({"enqueue": ROWS}) == ["enqueue: enqueue: 0.750 ×, target ≥ 0.85 ×"]
 
