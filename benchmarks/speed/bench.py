@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 #: Parts of one measurement, in which figure and floor take turns. The shorter their turns, the more alike is
 #: what a busy machine leaves to each.
-SLICES = 5
+SLICES = 20
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,23 @@ class Bench:
     seconds: float
     many: int
     idle_seconds: float
+
+    def interleave_samples(
+        self, a_second: float, ours: Callable[[], float], floor: Callable[[], float]
+    ) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
+        """Let two take turns, some samples at a time: the samples of each slice of each repetition.
+
+        Args:
+            a_second: how many samples for each second that a repetition should take.
+            ours, floor: take one sample, in seconds.
+        """
+        samples = max(1, round(a_second * self.seconds / SLICES))
+        found = self.interleave(
+            SLICES,
+            ours=lambda: [ours() for _ in range(samples)],
+            floor=lambda: [floor() for _ in range(samples)],
+        )
+        return found["ours"], found["floor"]
 
     @property
     def slice_seconds(self) -> float:
@@ -107,6 +124,14 @@ def rate(action: Callable[[], int], seconds: float) -> float:
     while (passed := time.perf_counter() - began) < seconds:
         done += action()
     return done / passed
+
+
+def median_ms(action: Callable[[], object], seconds: float) -> float:
+    """The median duration of the calls that fit into the time; of at least one."""
+    taken, began = [], time.perf_counter()
+    while not taken or time.perf_counter() - began < seconds:
+        taken += durations(action, 1)
+    return statistics.median(taken) * 1e3
 
 
 def durations(action: Callable[[], object], times: int) -> list[float]:

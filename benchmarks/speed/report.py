@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ HEADER = (
     "| figure | unit | ours: median (min–max) | floor: median (min–max) | ratio (min–max) | target | met |",
     "|---|---|--:|--:|--:|---|---|",
 )
+
+#: Processes that others had running on average in the last minute, above which the report gives a warning.
+BUSY_LOAD = 0.5
 
 Results = Mapping[str, Sequence[Row]]
 
@@ -68,6 +72,11 @@ def as_json(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def is_busy(facts: Mapping[str, Any]) -> bool:
+    """Whether others were using the machine before the first measurement, so that its figures say little."""
+    return bool(facts["load"] > BUSY_LOAD)
+
+
 def about(server: str, repetitions: int) -> dict[str, Any]:
     """When, where and with what this was measured."""
     return {
@@ -81,7 +90,8 @@ def about(server: str, repetitions: int) -> dict[str, Any]:
                 f"redis-py {redis.__version__}",
             ]
         ),
-        "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "machine": f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores",
+        "load": os.getloadavg()[0],
         "repetitions": repetitions,
     }
 

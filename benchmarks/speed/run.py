@@ -12,7 +12,7 @@ from tests.servers import Server, binary_version
 
 from .bench import Bench
 from .figures import Row
-from .report import about, as_json, markdown, missed
+from .report import about, as_json, is_busy, markdown, missed
 from .sections import SECTIONS, Section
 
 
@@ -40,6 +40,8 @@ def run(bench: Bench, sections: Sequence[Section], server: Server, json_path: Pa
     """
     facts = about(binary_version(server.binary), bench.repetitions)
     print(f"{facts['date']}; {facts['versions']}; {facts['machine']}; {bench.repetitions} repetitions\n", flush=True)
+    if is_busy(facts):
+        print(f"**The machine is busy (load {facts['load']:.1f}): only the ratios say something, and not much.**\n")
     results: dict[str, list[Row]] = {}
     for section in sections:
         results[section.name] = _measured(section, bench)

@@ -85,18 +85,15 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _one_by_one(bench: Bench, asker: BareAsker) -> Iterator[Row]:
-    samples = int(SAMPLES_A_SECOND * bench.slice_seconds)
+    def ask() -> float:
+        began = time.perf_counter()
+        bench.queue.enqueue_and_wait(str(uuid.uuid4()), PAYLOAD)
+        return time.perf_counter() - began
 
-    def ours() -> list[float]:
-        return durations(lambda: bench.queue.enqueue_and_wait(str(uuid.uuid4()), PAYLOAD), samples)
-
-    def floor() -> list[float]:
-        return [asker.ask() for _ in range(samples)]
-
-    found = bench.interleave(ours=ours, floor=floor)
-    yield from latency_rows("enqueue_and_wait", found["ours"], found["floor"], FLOOR, at_most(1.6))
-    yield tail_row("enqueue_and_wait", found["ours"], at_most(3))
-    yield tail_row("the floor of enqueue_and_wait", found["floor"])
+    ours, floor = bench.interleave_samples(SAMPLES_A_SECOND, ask, asker.ask)
+    yield from latency_rows("enqueue_and_wait", ours, floor, FLOOR, at_most(1.6))
+    yield tail_row("enqueue_and_wait", ours, at_most(3))
+    yield tail_row("the floor of enqueue_and_wait", floor)
 
 
 def _at_once(bench: Bench, asker: BareAsker, runner: asyncio.Runner) -> Row:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +15,7 @@ from django_jobqueue.message import EXPIRY_SUFFIX
 from django_jobqueue.queue import queues
 from django_jobqueue.storage.keys import Keys
 
-from ..bench import Bench, durations
+from ..bench import Bench, median_ms
 from ..figures import Row, Target, at_most
 from ..filling import filled
 
@@ -25,9 +24,6 @@ FEW = 1000
 
 #: Ids asked for at once.
 BATCHES = (100, 10_000)
-
-#: Pages fetched in one slice.
-PAGES = 3
 
 HMGET = "a bare HMGET of the same fields, each state split and its numbers read"
 COUNTS = "the same commands in one pipeline each"
@@ -52,12 +48,6 @@ def _some_ids(client: Any, keys: Keys, count: int) -> list[str]:
     return list(islice((field for field in fields if not field.endswith(EXPIRY_SUFFIX)), count))
 
 
-def _median_ms(action: Callable[[], object], seconds: float) -> float:
-    """The median of as many calls as fit into the time, and at least three."""
-    (first,) = durations(action, 1)
-    return statistics.median(durations(action, max(3, int(seconds / first)))) * 1e3
-
-
 def _states(bench: Bench, keys: Keys, ids: Sequence[str], target: Target | None) -> Row:
     queue, client = queues["large"], bench.bare.client
 
@@ -72,8 +62,8 @@ def _states(bench: Bench, keys: Keys, ids: Sequence[str], target: Target | None)
     return bench.compare(
         f"get_job_states, {len(ids):,} ids",
         "ms",
-        lambda: _median_ms(lambda: queue.get_job_states(ids), bench.slice_seconds),
-        lambda: _median_ms(floor, bench.slice_seconds),
+        lambda: median_ms(lambda: queue.get_job_states(ids), bench.slice_seconds),
+        lambda: median_ms(floor, bench.slice_seconds),
         floor_is=HMGET,
         target=target,
     )
@@ -104,8 +94,8 @@ def _stats(bench: Bench, keys: Keys) -> Row:
     return bench.compare(
         "stats()",
         "ms",
-        lambda: _median_ms(queue.stats, bench.slice_seconds),
-        lambda: _median_ms(floor, bench.slice_seconds),
+        lambda: median_ms(queue.stats, bench.slice_seconds),
+        lambda: median_ms(floor, bench.slice_seconds),
         floor_is=COUNTS,
     )
 
@@ -123,7 +113,7 @@ def _admin(bench: Bench, few: Keys, many: Keys) -> Iterator[Row]:
             response = browser.get(url)
             assert response.status_code == 200, response
 
-        return statistics.median(durations(get, PAGES)) * 1e3
+        return median_ms(get, bench.slice_seconds)
 
     for part in ("queued", "completed"):
         yield bench.compare(
