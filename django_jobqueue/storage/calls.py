@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..exceptions import MalformedMessage
 from .base import Complete, Fail, NewJob, Outcome, Release, Retry
@@ -32,15 +31,17 @@ _UNUSABLE = json.dumps(
 ).encode()
 
 
-def first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
-    """The first of these jobs, few and small enough for one round trip; at least one."""
-    size, part = 0, dict[int, NewJob]()
-    for i, job in islice(jobs.items(), BATCH):
+def parts(jobs: Sequence[NewJob]) -> Iterator[list[NewJob]]:
+    """The jobs in order, in parts that are few and small enough for one round trip."""
+    size, part = 0, list[NewJob]()
+    for job in jobs:
         size += len(job.message.raw)
-        if part and size > BATCH_BYTES:
-            break
-        part[i] = job
-    return part
+        if part and (size > BATCH_BYTES or len(part) == BATCH):
+            yield part
+            size, part = len(job.message.raw), []
+        part.append(job)
+    if part:
+        yield part
 
 
 def enqueue_call(keys: Keys, job: NewJob, resent: bool, replicates: bool) -> Call:

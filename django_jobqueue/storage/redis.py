@@ -31,7 +31,7 @@ from .base import (
     Verdict,
     WorkerRecord,
 )
-from .calls import claim_call, enqueue_call, first_part, outcome_call, promote_call, sweep_calls
+from .calls import claim_call, enqueue_call, outcome_call, parts, promote_call, sweep_calls
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
 from .pages import read_details, read_page
@@ -54,6 +54,8 @@ HELD_LIMIT = 10_000
 
 #: Keys visited in one step of the search for lost lists.
 SCAN_PAGE = 1000
+
+_TAKEN = Accepted(None)
 
 _storages: weakref.WeakSet[RedisStorage] = weakref.WeakSet()
 
@@ -81,21 +83,18 @@ class RedisStorage(Storage):
     # Producers
 
     def enqueue(self, jobs: Sequence[NewJob]) -> list[Accepted]:
-        accepted: list[Accepted | None] = [None] * len(jobs)
-        waiting = dict(enumerate(jobs))
-        while waiting:
-            part = first_part(waiting)
-            replies = self._enqueue(list(part.values()))
-            for (i, job), reply in zip(part.items(), replies, strict=True):
-                if reply == b"clash":
-                    # A cancelled message of the same millisecond still lies in the list.
-                    later = job.message.created(job.message.created_at + 1)
-                    waiting[i] = NewJob(later, job.delay_ms)
-                    continue
-                del waiting[i]
-                taken = reply in (b"queued", b"scheduled")
-                accepted[i] = Accepted(None if taken else JobState.read(reply))
-        return [one for one in accepted if one is not None]
+        return [
+            self._accepted(job, reply)
+            for part in parts(jobs)
+            for job, reply in zip(part, self._enqueue(part), strict=True)
+        ]
+
+    def _accepted(self, job: NewJob, reply: bytes) -> Accepted:
+        while reply == b"clash":
+            # A cancelled message of the same millisecond still lies in the list.
+            job = NewJob(job.message.created(job.message.created_at + 1), job.delay_ms)
+            (reply,) = self._enqueue([job])
+        return _TAKEN if reply in (b"queued", b"scheduled") else Accepted(JobState.read(reply))
 
     def _enqueue(self, jobs: Sequence[NewJob]) -> list[bytes]:
         wanted = self.config.min_replicas

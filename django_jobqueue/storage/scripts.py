@@ -127,7 +127,7 @@ def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> lis
     return replies
 
 
-def _exchange(client: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+def _exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
     """Send commands together; their replies as bytes, an error as its exception.
 
     On a connection of the client's pool, without the driver's calls and pipelines: what they do for each command
@@ -136,10 +136,10 @@ def _exchange(client: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        connection.send_packed_command([b"".join(map(pack_command, commands))])
+        connection.send_packed_command([b"".join([pack_command(command) for command in commands])])
         return [_reply(connection) for _ in commands]
     except BaseException:
-        # Replies that nobody has read must not meet the next command. (Sentinel's connections stay open by themselves.)
+        # Replies that nobody has read must not meet the next command; Sentinel's connections stay open by themselves.
         connection.disconnect()
         raise
     finally:
