@@ -49,6 +49,7 @@ class Leases:
         with self.changed:
             if finished.lease.given_back:
                 return False
+            finished.lease.has_ended = True
             self._finished.append(finished)
             if self._fetcher_waits and not self._flushing:
                 self._flushing = True
@@ -98,8 +99,9 @@ class Leases:
     def mark_lost(self, lost: Iterable[bytes]) -> list[Lease]:
         """Tell jobs that their lease is gone; returns those that had not been told."""
         with self.changed:
+            # A job that has ended gives its lease back when it is stored, just now perhaps.
             leases = [self._held[raw] for raw in lost if raw in self._held]
-            told = [lease for lease in leases if not lease.context.is_cancelled()]
+            told = [lease for lease in leases if not (lease.has_ended or lease.context.is_cancelled())]
             for lease in told:
                 lease.context.cancel()
             return told

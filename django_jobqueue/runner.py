@@ -50,6 +50,7 @@ class Lease:
     message: JobMessage
     context: JobContext
     given_back: bool = False
+    has_ended: bool = False
 
 
 @dataclass(slots=True)
