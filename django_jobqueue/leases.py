@@ -39,10 +39,11 @@ class Leases:
         """Whether a finished job waits to be stored. Call with ``changed`` held."""
         return bool(self._finished)
 
-    def add(self, lease: Lease) -> None:
-        """A job was started."""
+    def add(self, leases: Iterable[Lease]) -> None:
+        """Jobs were started."""
         with self.changed:
-            self._held[lease.message.raw] = lease
+            for lease in leases:
+                self._held[lease.message.raw] = lease
 
     def finish(self, finished: Finished) -> bool:
         """A job has finished; whether the caller must store it, as the fetcher waits for new jobs."""

@@ -119,6 +119,7 @@ class JobRunner:
         config = queue.config
         self._queue = queue
         self._handler: Handler | None = handler or (config.handler and import_string(config.handler)) or None
+        self._handler_is_async = inspect.iscoroutinefunction(self._handler)
         self._after_execution: Callable[[Execution], None] | None = (
             import_string(config.after_execution) if config.after_execution else None
         )
@@ -126,12 +127,11 @@ class JobRunner:
 
     def is_async(self, lease: Lease) -> bool:
         """Whether the job is an ``async def`` and belongs on an event loop."""
-        func: object = self._handler
-        if func is None:
-            body = lease.context.payload
-            name = body.get("job") if isinstance(body, dict) else None
-            func = registry[name].func if isinstance(name, str) and name in registry else None
-        return inspect.iscoroutinefunction(func)
+        if self._handler is not None:
+            return self._handler_is_async
+        body = lease.context.payload
+        name = body.get("job") if isinstance(body, dict) else None
+        return isinstance(name, str) and name in registry and registry[name].is_async
 
     def run(self, lease: Lease) -> Finished:
         """Run a job to its end. Never raises: whatever happens becomes an outcome."""

@@ -318,7 +318,7 @@ class Worker:
             return
         verdict, self._backlog = self._storage.start(self.id, message)
         if verdict is Verdict.STARTED:
-            self._dispatch(message)
+            self._dispatch([message])
 
     def _reconcile(self) -> None:
         """Start what the server has moved to our list without our knowing, or give it back when there is no room.
@@ -337,20 +337,25 @@ class Worker:
         self._next_look = time.monotonic() + self.queue.config.visibility_timeout / LOOKS_PER_TIMEOUT
 
     def _take_on(self, claim: Claim) -> None:
-        for raw in claim.messages:
-            message = self._recovery.decode(self.id, raw)
-            if message is not None:
-                self._dispatch(message)
+        messages = []
+        try:
+            for raw in claim.messages:
+                message = self._recovery.decode(self.id, raw)
+                if message is not None:
+                    messages.append(message)
+        finally:
+            # Also when a malformed one could not be quarantined: these have been started.
+            self._dispatch(messages)
         for raw in claim.unread:
             self._start_taken(raw)
         self._backlog = claim.backlog
 
-    def _dispatch(self, message: JobMessage) -> None:
-        lease = Lease(message, JobContext.of(message, self.queue, self.id))
-        self._leases.add(lease)
+    def _dispatch(self, messages: Sequence[JobMessage]) -> None:
+        leases = [Lease(message, JobContext.of(message, self.queue, self.id)) for message in messages]
+        self._leases.add(leases)
         if self._jobs_left is not None:
-            self._jobs_left -= 1
-        self._executors.put(lease)
+            self._jobs_left -= len(leases)
+        self._executors.put(leases)
 
     def _await_change(self, timeout: float) -> None:
         """Wait until a job has finished or the worker is to stop."""
