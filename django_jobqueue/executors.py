@@ -61,6 +61,9 @@ class Inbox:
             self._is_waking = True
             self._changed.notify()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def take_back(self) -> list[Lease]:
         """The jobs that nobody has taken."""
         with self._changed:
@@ -112,15 +115,27 @@ class Executors:
         for thread in self._threads:
             thread.start()
 
-    def put(self, leases: Iterable[Lease]) -> None:
-        """Run jobs: on the event loop, or as soon as threads are free."""
-        for_threads = []
+    def put(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Run jobs: on the event loop, or as soon as threads are free.
+
+        Returns:
+            Those that cannot be held ready: the event loop would run them beside the others at once.
+        """
+        for_threads, refused = [], []
         for lease in leases:
-            if self._runner.is_async(lease):
-                self._loop.put(lease)
-            else:
+            if not self._runner.is_async(lease):
                 for_threads.append(lease)
+            elif lease.is_ready:
+                refused.append(lease)
+            else:
+                self._loop.put(lease)
         self._inbox.put(for_threads)
+        return refused
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs no thread has begun."""
+        return len(self._inbox)
 
     def take_back(self) -> list[Lease]:
         """The jobs that no thread has begun; they will not be run."""
@@ -138,15 +153,15 @@ class Executors:
         self._loop.stop()
         self._inbox.close()
 
-    def commit(self, finished: Sequence[Finished], wanted: int = 0) -> Claim:
-        """Store finished jobs and claim up to ``wanted`` new ones in one round trip.
+    def commit(self, finished: Sequence[Finished], wanted: int = 0, ahead: int = 0) -> Claim:
+        """Store finished jobs, claim up to ``wanted`` new ones and ``ahead`` more to hold ready, in one round trip.
 
         Raises:
             StorageError: not now; the finished jobs are kept for the next time.
         """
         try:
             outcomes = [one.outcome for one in finished]
-            stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted)
+            stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted, ahead)
         except StorageError:
             for one in finished:
                 one.outcome = replace(one.outcome, resent=True)
@@ -160,12 +175,22 @@ class Executors:
     def _run(self) -> None:
         try:
             while (lease := self._inbox.get()) is not None:
-                if not lease.given_back and self._leases.finish(self._runner.run(lease)):
+                if lease.given_back or (lease.is_ready and not self._begin(lease)):
+                    continue
+                if self._leases.finish(self._runner.run(lease)):
                     self._flush()
         except BaseException as error:
             self._on_error(error)
         finally:
             connections.close_all()
+
+    def _begin(self, lease: Lease) -> bool:
+        """Whether a job that was held ready may run: its lease may have been lost meanwhile."""
+        if lease.context.is_cancelled():
+            self._leases.remove([lease])
+            return False
+        self._queue.storage.begin(self._worker_id, lease.message.id)
+        return True
 
     async def _run_on_loop(self, lease: Lease) -> None:
         if not lease.given_back and self._leases.finish(await self._runner.arun(lease)):
