@@ -10,6 +10,7 @@
 
 --!include clock
 --!include state
+--!include unstarted
 
 local jobs, queue, processing = KEYS[1], KEYS[2], KEYS[3]
 local id, message, following, expected = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -10,6 +10,7 @@
 --!include clock
 --!include state
 --!include tombstone
+--!include unstarted
 
 local jobs, queue, processing, cancelled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, message, created_at, attempts = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -17,14 +17,6 @@ local function is_terminal(word)
   return word == "completed" or word == "failed"
 end
 
--- The state of a job whose message waits, as if it had never been taken. `attempts` is text.
-local function unstarted_state(created_at, attempts)
-  if attempts == "0" then
-    return "queued:" .. created_at
-  end
-  return "failing:" .. text_of(now_ms()) .. ":" .. attempts
-end
-
 -- Whether a taken message is the one its job's state speaks of, and so may run.
 local function is_live(state, created_at, attempts)
   if not state then
