@@ -22,5 +22,5 @@ if heartbeat ~= "" and last_heartbeat() ~= heartbeat then
 end
 redis.call("HDEL", workers, worker_id)
 redis.call("HDEL", infos, worker_id)
-redis.call("DEL", KEYS[4])
+redis.call("SPOP", KEYS[4], 10000) -- all of them: more than any worker holds ready
 return 1
