@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,7 +35,7 @@ class JobContext:
     created_at: int
     worker_id: str
     reported: bool = field(default=False, init=False)
-    _cancelled: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    _cancelled: bool = field(default=False, init=False, repr=False)
 
     @classmethod
     def of(cls, message: JobMessage, queue: Queue, worker_id: str) -> JobContext:
@@ -56,11 +55,11 @@ class JobContext:
 
         A long job should look now and then and return early; what it returns is not stored.
         """
-        return self._cancelled.is_set()
+        return self._cancelled
 
     def cancel(self) -> None:
         """Tell the job that its run is in vain. Called by the worker."""
-        self._cancelled.set()
+        self._cancelled = True
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Report how far the job is; ``queue.get_status(id).progress`` shows the last report.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from queue import SimpleQueue
 
 from django.db import connections
 
@@ -20,6 +20,61 @@ from .storage.base import Claim
 from .threads import in_thread
 
 logger = logging.getLogger(__name__)
+
+
+class Inbox:
+    """Jobs for which no thread is free yet; what an executor takes, guarded by ``_changed``.
+
+    One executor is woken when jobs come, and it wakes the next one when it leaves some. So a thread that is done
+    with each job at once does them all, and the others are not woken for nothing: that costs more than such a job.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting: deque[Lease] = deque()
+        self._idle = 0
+        self._is_waking = False
+        self._is_closed = False
+
+    def put(self, leases: Iterable[Lease]) -> None:
+        """Jobs to run, in this order."""
+        with self._changed:
+            self._waiting.extend(leases)
+            self._wake_one()
+
+    def get(self) -> Lease | None:
+        """The next job, as soon as there is one; ``None`` when there will be none."""
+        with self._changed:
+            while not self._waiting:
+                if self._is_closed:
+                    return None
+                self._idle += 1
+                self._changed.wait()
+                self._is_waking = False
+            lease = self._waiting.popleft()
+            self._wake_one()
+            return lease
+
+    def _wake_one(self) -> None:
+        if self._waiting and self._idle and not self._is_waking:
+            self._idle -= 1
+            self._is_waking = True
+            self._changed.notify()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take_back(self) -> list[Lease]:
+        """The jobs that nobody has taken."""
+        with self._changed:
+            leases, self._waiting = list(self._waiting), deque()
+            return leases
+
+    def close(self) -> None:
+        """Tell the executors that nothing comes any more."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
 
 
 class Executors:
@@ -49,7 +104,7 @@ class Executors:
         self._leases = leases
         self._outage = outage
         self._on_error = on_error
-        self._inbox: SimpleQueue[Lease | None] = SimpleQueue()
+        self._inbox = Inbox()
         self._loop = JobLoop(self._run_on_loop, on_error)
         self._threads = [
             threading.Thread(target=self._run, name=f"jobqueue-executor-{n}", daemon=True) for n in range(concurrency)
@@ -60,21 +115,33 @@ class Executors:
         for thread in self._threads:
             thread.start()
 
-    def put(self, lease: Lease) -> None:
-        """Run a job: on the event loop, or as soon as a thread is free."""
-        if self._runner.is_async(lease):
-            self._loop.put(lease)
-        else:
-            self._inbox.put(lease)
+    def put(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Run jobs: on the event loop, or as soon as threads are free.
+
+        Returns:
+            Those that cannot be held ready: the event loop would run them beside the others at once.
+        """
+        for_threads, refused = [], []
+        for lease in leases:
+            if not self._runner.is_async(lease):
+                for_threads.append(lease)
+            elif lease.is_ready:
+                refused.append(lease)
+            else:
+                self._loop.put(lease)
+        self._inbox.put(for_threads)
+        return refused
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs no thread has begun."""
+        return len(self._inbox)
 
     def take_back(self) -> list[Lease]:
         """The jobs that no thread has begun; they will not be run."""
-        waiting = []
-        while not self._inbox.empty():
-            lease = self._inbox.get()
-            if lease is not None:
-                lease.given_back = True
-                waiting.append(lease)
+        waiting = self._inbox.take_back()
+        for lease in waiting:
+            lease.given_back = True
         return waiting
 
     def cancel_given_back(self) -> None:
@@ -84,18 +151,17 @@ class Executors:
     def stop(self) -> None:
         """Let each thread end after its job. A thread whose job never ends ends with the process."""
         self._loop.stop()
-        for _ in self._threads:
-            self._inbox.put(None)
+        self._inbox.close()
 
-    def commit(self, finished: Sequence[Finished], wanted: int = 0) -> Claim:
-        """Store finished jobs and claim up to ``wanted`` new ones in one round trip.
+    def commit(self, finished: Sequence[Finished], wanted: int = 0, ahead: int = 0) -> Claim:
+        """Store finished jobs, claim up to ``wanted`` new ones and ``ahead`` more to hold ready, in one round trip.
 
         Raises:
             StorageError: not now; the finished jobs are kept for the next time.
         """
         try:
             outcomes = [one.outcome for one in finished]
-            stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted)
+            stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted, ahead)
         except StorageError:
             for one in finished:
                 one.outcome = replace(one.outcome, resent=True)
@@ -109,12 +175,22 @@ class Executors:
     def _run(self) -> None:
         try:
             while (lease := self._inbox.get()) is not None:
-                if not lease.given_back and self._leases.finish(self._runner.run(lease)):
+                if lease.given_back or (lease.is_ready and not self._begin(lease)):
+                    continue
+                if self._leases.finish(self._runner.run(lease)):
                     self._flush()
         except BaseException as error:
             self._on_error(error)
         finally:
             connections.close_all()
+
+    def _begin(self, lease: Lease) -> bool:
+        """Whether a job that was held ready may run: its lease may have been lost meanwhile."""
+        if lease.context.is_cancelled():
+            self._leases.remove([lease])
+            return False
+        self._queue.storage.begin(self._worker_id, lease.message.id)
+        return True
 
     async def _run_on_loop(self, lease: Lease) -> None:
         if not lease.given_back and self._leases.finish(await self._runner.arun(lease)):

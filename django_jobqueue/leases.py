@@ -23,6 +23,7 @@ class Leases:
         self._finished: deque[Finished] = deque()
         self._fetcher_waits = False
         self._flushing = False
+        self._enough = 1
 
     def __len__(self) -> int:
         return len(self._held)
@@ -39,21 +40,36 @@ class Leases:
         """Whether a finished job waits to be stored. Call with ``changed`` held."""
         return bool(self._finished)
 
-    def add(self, lease: Lease) -> None:
-        """A job was started."""
+    def await_finished(self, count: int, timeout: float) -> None:
+        """Wait until so many finished jobs wait to be stored, but no longer than ``timeout`` seconds."""
         with self.changed:
-            self._held[lease.message.raw] = lease
+            self._enough = count
+            if len(self._finished) < count:
+                self.changed.wait(timeout)
+            self._enough = 1
+
+    def add(self, leases: Iterable[Lease]) -> None:
+        """Jobs were started."""
+        with self.changed:
+            for lease in leases:
+                raw = lease.message.raw
+                if raw in self._held:
+                    # It was lost, went back, and came again; the first one must not be run or stored as this one.
+                    self._held[raw].given_back = True
+                self._held[raw] = lease
 
     def finish(self, finished: Finished) -> bool:
         """A job has finished; whether the caller must store it, as the fetcher waits for new jobs."""
         with self.changed:
             if finished.lease.given_back:
                 return False
+            finished.lease.has_ended = True
             self._finished.append(finished)
             if self._fetcher_waits and not self._flushing:
                 self._flushing = True
                 return True
-            self.changed.notify_all()
+            if len(self._finished) >= self._enough:
+                self.changed.notify_all()
             return False
 
     def take_finished(self) -> list[Finished]:
@@ -82,7 +98,8 @@ class Leases:
         """Jobs are stored, given back or lost: no longer held."""
         with self.changed:
             for lease in leases:
-                self._held.pop(lease.message.raw, None)
+                if self._held.get(lease.message.raw) is lease:
+                    del self._held[lease.message.raw]
             self.changed.notify_all()
 
     def give_back_all(self) -> list[Lease]:
@@ -98,8 +115,9 @@ class Leases:
     def mark_lost(self, lost: Iterable[bytes]) -> list[Lease]:
         """Tell jobs that their lease is gone; returns those that had not been told."""
         with self.changed:
+            # A job that has ended gives its lease back when it is stored, just now perhaps.
             leases = [self._held[raw] for raw in lost if raw in self._held]
-            told = [lease for lease in leases if not lease.context.is_cancelled()]
+            told = [lease for lease in leases if not (lease.has_ended or lease.context.is_cancelled())]
             for lease in told:
                 lease.context.cancel()
             return told

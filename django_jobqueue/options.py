@@ -1,13 +1,19 @@
-"""Options of an enqueue and of a wait: their types, and their checks."""
+"""Options of an enqueue, a wait and a worker: their types, and their checks."""
 
 from __future__ import annotations
 
 import difflib
+import os
+import re
+import socket
+import uuid
 from datetime import timedelta
 from typing import TypedDict, cast
 
 from .conf import seconds
 from .exceptions import InvalidOption
+
+_WORKER_ID = re.compile(r"[^:\s\x00-\x1f\x7f]{1,200}")
 
 Duration = int | float | timedelta
 
@@ -88,3 +94,33 @@ def wait_seconds(timeout: Duration | None) -> float | None:
         InvalidOption: it is no duration, or negative.
     """
     return None if timeout is None else milliseconds("timeout", timeout) / 1000
+
+
+def count(name: str, value: object, default: int) -> int:
+    """A number of slots or jobs.
+
+    Raises:
+        InvalidOption: it is no whole number from 1 up.
+    """
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidOption(f"{name} is {value!r}; it must be a whole number from 1 up")
+    return value
+
+
+def checked_worker_id(given: object) -> str:
+    """A worker's id; random when none is given.
+
+    Raises:
+        InvalidOption: it cannot be one.
+    """
+    if given is None:
+        host = re.sub(r"[^\w.-]", "-", socket.gethostname())[:100]
+        return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    if not isinstance(given, str) or not _WORKER_ID.fullmatch(given):
+        raise InvalidOption(
+            f"worker_id is {given!r}; it must have 1 to 200 characters without spaces, control "
+            "characters and ':', which separates the parts of a state"
+        )
+    return given

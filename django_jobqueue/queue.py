@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Unpack
@@ -380,20 +380,21 @@ class Queue(AsyncCalls):
         return data
 
     def _accept(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
-        accepted = self.storage.enqueue(jobs)
-        standing = {job.message.id: one.standing for job, one in zip(jobs, accepted, strict=True)}
-        completed = [job_id for job_id, state in standing.items() if state and state.status is Status.COMPLETED]
-        records = dict(zip(completed, self.storage.lookup(completed), strict=True))
+        standing = [one.standing for one in self.storage.enqueue(jobs)]
+        records = self._completed(jobs, standing) if any(standing) else {}
         return [
-            self._enqueue_result(job, one.standing, records.get(job.message.id))
-            for job, one in zip(jobs, accepted, strict=True)
+            self._announce(job) if state is None else self._refused(job.message.id, state, records)
+            for job, state in zip(jobs, standing, strict=True)
         ]
 
-    def _enqueue_result(self, job: NewJob, standing: JobState | None, record: Record | None) -> EnqueueResult:
-        job_id = job.message.id
-        if standing is None:
-            self._announce(job)
-            return EnqueueResult(job_id, "scheduled" if job.delay_ms else "queued")
+    def _completed(self, jobs: Sequence[NewJob], standing: Sequence[JobState | None]) -> dict[str, Record | None]:
+        """What is known of the jobs that have completed under the ids of these."""
+        found = zip(jobs, standing, strict=True)
+        ids = list({job.message.id: 1 for job, state in found if state and state.status is Status.COMPLETED})
+        return dict(zip(ids, self.storage.lookup(ids), strict=True))
+
+    def _refused(self, job_id: str, standing: JobState, records: Mapping[str, Record | None]) -> EnqueueResult:
+        record = records.get(job_id)
         if record is not None and record.payload is not None and record.state.status is Status.COMPLETED:
             try:
                 result = self._load_result(job_id, record.payload)
@@ -404,10 +405,11 @@ class Queue(AsyncCalls):
                 return EnqueueResult(job_id, "completed", standing.status, result)
         return EnqueueResult(job_id, "duplicate", standing.status)
 
-    def _announce(self, job: NewJob) -> None:
-        """Send ``job_enqueued``."""
-        status = "scheduled" if job.delay_ms else "queued"
-        signals.job_enqueued.send_robust(Queue, queue=self, job_id=job.message.id, status=status)
+    def _announce(self, job: NewJob) -> EnqueueResult:
+        """Send ``job_enqueued`` for a job that was taken."""
+        result = EnqueueResult(job.message.id, "scheduled" if job.delay_ms else "queued")
+        signals.job_enqueued.send_robust(Queue, queue=self, job_id=result.id, status=result.status)
+        return result
 
     def _outcome(self, job_id: str, record: Record | None) -> Any:
         """The result of a finished job, or its error raised."""

@@ -69,6 +69,11 @@ class Job(Generic[P, R]):
         # A job in a class body stays a job: the message has no instance to bind to.
         return self
 
+    @functools.cached_property
+    def is_async(self) -> bool:
+        """Whether the function is an ``async def``."""
+        return inspect.iscoroutinefunction(self.func)
+
     @property
     def queue(self) -> Queue:
         """The queue it is enqueued to."""

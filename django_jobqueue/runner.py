@@ -45,11 +45,19 @@ Handler = Callable[[JobContext], Any]
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A job in a worker's hands. The message in the processing list is the lease itself."""
+    """A job in a worker's hands. The message in the processing list is the lease itself.
+
+    Attributes:
+        is_ready: held ready, and to be begun before it runs.
+        given_back: what its run returns is ignored.
+        has_ended: its run has.
+    """
 
     message: JobMessage
     context: JobContext
+    is_ready: bool = False
     given_back: bool = False
+    has_ended: bool = False
 
 
 @dataclass(slots=True)
@@ -89,6 +97,7 @@ class Finished:
     outcome: Outcome
     signal: Signal
     news: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -118,6 +127,7 @@ class JobRunner:
         config = queue.config
         self._queue = queue
         self._handler: Handler | None = handler or (config.handler and import_string(config.handler)) or None
+        self._handler_is_async = inspect.iscoroutinefunction(self._handler)
         self._after_execution: Callable[[Execution], None] | None = (
             import_string(config.after_execution) if config.after_execution else None
         )
@@ -125,12 +135,11 @@ class JobRunner:
 
     def is_async(self, lease: Lease) -> bool:
         """Whether the job is an ``async def`` and belongs on an event loop."""
-        func: object = self._handler
-        if func is None:
-            body = lease.context.payload
-            name = body.get("job") if isinstance(body, dict) else None
-            func = registry[name].func if isinstance(name, str) and name in registry else None
-        return inspect.iscoroutinefunction(func)
+        if self._handler is not None:
+            return self._handler_is_async
+        body = lease.context.payload
+        name = body.get("job") if isinstance(body, dict) else None
+        return isinstance(name, str) and name in registry and registry[name].is_async
 
     def run(self, lease: Lease) -> Finished:
         """Run a job to its end. Never raises: whatever happens becomes an outcome."""
@@ -201,7 +210,7 @@ class JobRunner:
         message = run.lease.message
         data = self._queue.dump(execution.result, f"the result of job {message.id!r}")
         outcome = Complete(message, data, _ttl_ms(execution.ttl))
-        return Finished(run.lease, outcome, signals.job_completed, {"result": execution.result})
+        return Finished(run.lease, outcome, signals.job_completed, {"result": execution.result}, run.duration)
 
     def _failed(self, run: Run, error: BaseException) -> Finished:
         message = run.lease.message
@@ -216,7 +225,7 @@ class JobRunner:
         data = self._queue.serializer.dumps(describe(error))
         outcome = Fail(message, data, _ttl_ms(execution.ttl))
         news = {"exception": MaxRetriesError(message.id, attempts, error)}
-        return Finished(run.lease, outcome, signals.job_failed, news)
+        return Finished(run.lease, outcome, signals.job_failed, news, run.duration)
 
     def _retried(self, run: Run, error: BaseException) -> Finished:
         message, config, job = run.lease.message, self._queue.config, run.job
@@ -232,7 +241,7 @@ class JobRunner:
         )  # fmt: skip
         outcome = Retry(message, message.with_attempts(attempts), round(delay * 1000))
         news = {"exception": error, "attempts": attempts, "delay": delay}
-        return Finished(run.lease, outcome, signals.job_failing, news)
+        return Finished(run.lease, outcome, signals.job_failing, news, run.duration)
 
     def _execution(self, run: Run) -> Execution:
         context, ttl_ms = run.lease.context, run.lease.message.result_ttl_ms

@@ -14,24 +14,22 @@ They share the ``Leases`` (what is in hand) and the inbox of the executors.
 from __future__ import annotations
 
 import logging
-import re
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Sequence
-from os import getpid
 from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .backoff import outage_delays
 from .context import JobContext
-from .exceptions import InvalidOption, StorageError, StorageFullError, UnsupportedServer
+from .exceptions import StorageError, StorageFullError, UnsupportedServer
 from .executors import Executors
 from .heartbeat import Heartbeat
 from .leases import Leases
 from .message import JobMessage, Status
+from .options import checked_worker_id, count
 from .outage import Outage
+from .pace import Pace
 from .reaper import Reaper
 from .recovery import Recovery
 from .runner import Finished, Handler, JobRunner, Lease
@@ -48,10 +46,17 @@ FULL_POLL_INTERVAL = 0.5
 #: Looks in one visibility timeout at what the server says this worker holds.
 LOOKS_PER_TIMEOUT = 3
 
+#: Seconds that finished jobs may wait for others, to be stored together, while the executors have work.
+GROUP_TIME = 0.002
+
+#: Seconds that jobs held ready wait for a slot; then they go back to the queue.
+PATIENCE = 0.1
+
+#: Seconds for which a job counts behind which others waited too long.
+STUCK = 1.0
+
 #: Seconds that a stopping worker tries to give jobs back to a server that cannot be reached.
 GIVE_BACK_TIMEOUT = 5.0
-
-_WORKER_ID = re.compile(r"[^:\s\x00-\x1f\x7f]{1,200}")
 
 
 class Worker:
@@ -81,10 +86,10 @@ class Worker:
         max_jobs: int | None = None,
     ) -> None:
         self.queue = queue
-        self.concurrency = _count("concurrency", concurrency, queue.config.concurrency)
-        self.id = _worker_id(worker_id)
+        self.concurrency = count("concurrency", concurrency, queue.config.concurrency)
+        self.id = checked_worker_id(worker_id)
         self._storage = queue.storage
-        self._jobs_left = None if max_jobs is None else _count("max_jobs", max_jobs, 1)
+        self._jobs_left = None if max_jobs is None else count("max_jobs", max_jobs, 1)
         self._leases = Leases()
         self._outage = Outage(f"worker {self.id} of queue {queue.alias!r}")
         self._recovery = Recovery(queue)
@@ -108,6 +113,7 @@ class Worker:
         self.error: BaseException | None = None
         # Owned by the fetcher.
         self._backlog = 0
+        self._pace = Pace()
         self._must_reconcile = False
         self._next_look = 0.0
         self._is_registered = False
@@ -258,15 +264,19 @@ class Worker:
         """Commit, claim, or wait; false when there is nothing left to do."""
         if self._must_reconcile or self._time_to_look() <= 0:
             self._reconcile()
+        if self._executors.waiting:
+            # They have work, and outcomes stored together cost less than one by one.
+            self._leases.await_finished(self._executors.waiting // 2, GROUP_TIME)
         finished = self._leases.take_finished()
-        free = self._free_slots(len(finished))
-        wanted = free if self._backlog or self._burst else 0
-        if finished or wanted:
-            return self._commit_and_claim(finished, wanted)
+        self._pace.note(one.seconds for one in finished)
+        free, ahead = self._room(len(finished))
+        claims = bool((self._backlog or self._burst) and (free or ahead))
+        if finished or claims:
+            return self._commit_and_claim(finished, *((free, ahead) if claims else (0, 0)))
         if free == 0:
             if self._jobs_left == 0 and not len(self._leases):
                 return False
-            self._await_change(self._time_to_look())
+            self._await_slot()
             return True
         self._wait_and_take()
         return True
@@ -274,21 +284,43 @@ class Worker:
     def _time_to_look(self) -> float:
         return self._next_look - time.monotonic()
 
-    def _free_slots(self, finished: int) -> int:
-        free = max(0, self.concurrency - (len(self._leases) - finished))
-        return free if self._jobs_left is None else min(free, self._jobs_left)
+    def _room(self, finished: int) -> tuple[int, int]:
+        """How many more jobs may run now, and how many may be held ready beyond those."""
+        held = len(self._leases) - finished
+        free = max(0, self.concurrency - held)
+        ahead = max(0, self._pace.ready(self.concurrency) - max(0, held - self.concurrency))
+        if self._jobs_left is None:
+            return free, ahead
+        free = min(free, self._jobs_left)
+        return free, min(ahead, self._jobs_left - free)
 
-    def _commit_and_claim(self, finished: list[Finished], wanted: int) -> bool:
-        claim = self._executors.commit(finished, wanted)
-        if wanted:
+    def _commit_and_claim(self, finished: list[Finished], wanted: int, ahead: int) -> bool:
+        claim = self._executors.commit(finished, wanted, ahead)
+        if wanted or ahead:
             self._take_on(claim)
         # What was committed may have put a job back at the head, after the claim if its script had to
         # be loaded first; so only a claim on its own tells that nothing is left.
-        if self._burst and not finished and not (claim.messages or claim.unread or claim.backlog):
+        if self._burst and not finished and not (claim.messages or claim.unread or claim.ready or claim.backlog):
             if not len(self._leases):
                 return False
             self._await_change(self._time_to_look())
         return True
+
+    def _await_slot(self) -> None:
+        """Wait until a job has finished. Jobs held ready that cannot begin soon go back meanwhile."""
+        if not self._executors.waiting:
+            self._await_change(self._time_to_look())
+        elif not self._await_change(PATIENCE):
+            self._pace.note([STUCK])
+            self._give_up_ready(self._executors.take_back())
+
+    def _give_up_ready(self, leases: Sequence[Lease]) -> None:
+        self._leases.remove(leases)
+        if self._jobs_left is not None:
+            self._jobs_left += len(leases)
+        self._backlog += len(leases)
+        # Reversed, since each goes to the head.
+        self._storage.commit(self.id, [Release(lease.message) for lease in reversed(leases)])
 
     def _wait_and_take(self) -> None:
         if not self._leases.fetcher_waits(True):
@@ -307,7 +339,7 @@ class Worker:
 
     def _poll_full_server(self) -> None:
         """At maxmemory the server refuses BLMOVE, but not our scripts: go on draining."""
-        claim = self._storage.claim(self.id, self._free_slots(0))
+        claim = self._storage.claim(self.id, self._room(0)[0])
         self._take_on(claim)
         if not claim.messages:
             self._await_change(FULL_POLL_INTERVAL)
@@ -318,7 +350,7 @@ class Worker:
             return
         verdict, self._backlog = self._storage.start(self.id, message)
         if verdict is Verdict.STARTED:
-            self._dispatch(message)
+            self._run([message])
 
     def _reconcile(self) -> None:
         """Start what the server has moved to our list without our knowing, or give it back when there is no room.
@@ -329,7 +361,7 @@ class Worker:
         for raw in self._storage.held(self.id):
             if raw in self._leases:
                 continue
-            if self._free_slots(0):
+            if self._room(0)[0]:
                 self._start_taken(raw)
             elif (message := self._recovery.decode(self.id, raw)) is not None:
                 self._storage.commit(self.id, [Release(message)])
@@ -337,27 +369,38 @@ class Worker:
         self._next_look = time.monotonic() + self.queue.config.visibility_timeout / LOOKS_PER_TIMEOUT
 
     def _take_on(self, claim: Claim) -> None:
-        for raw in claim.messages:
-            message = self._recovery.decode(self.id, raw)
-            if message is not None:
-                self._dispatch(message)
+        self._dispatch(claim.messages)
         for raw in claim.unread:
             self._start_taken(raw)
+        self._dispatch(claim.ready, are_ready=True)
         self._backlog = claim.backlog
 
-    def _dispatch(self, message: JobMessage) -> None:
-        lease = Lease(message, JobContext.of(message, self.queue, self.id))
-        self._leases.add(lease)
-        if self._jobs_left is not None:
-            self._jobs_left -= 1
-        self._executors.put(lease)
+    def _dispatch(self, claimed: Sequence[bytes], are_ready: bool = False) -> None:
+        messages = []
+        try:
+            for raw in claimed:
+                if (message := self._recovery.decode(self.id, raw)) is not None:
+                    messages.append(message)
+        finally:
+            # Also when a malformed one could not be quarantined: these are claimed.
+            self._run(messages, are_ready)
 
-    def _await_change(self, timeout: float) -> None:
-        """Wait until a job has finished or the worker is to stop."""
+    def _run(self, messages: Sequence[JobMessage], are_ready: bool = False) -> None:
+        leases = [Lease(message, JobContext.of(message, self.queue, self.id), are_ready) for message in messages]
+        self._leases.add(leases)
+        if self._jobs_left is not None:
+            self._jobs_left -= len(leases)
+        if refused := self._executors.put(leases):
+            self._pace.hold_none()
+            self._give_up_ready(refused)
+
+    def _await_change(self, timeout: float) -> bool:
+        """Wait until a job has finished or the worker is to stop; false when the time is over."""
         with self._leases.changed:
             # request_stop notifies with the lock held, so a stop cannot slip in between.
-            if not self._leases.has_finished() and not self._stopping.is_set():
-                self._leases.changed.wait(max(0.0, timeout))
+            if self._leases.has_finished() or self._stopping.is_set():
+                return True
+            return self._leases.changed.wait(max(0.0, timeout))
 
     def _await_finished(self, timeout: float) -> None:
         with self._leases.changed:
@@ -450,23 +493,3 @@ class Worker:
             logger.warning("worker %s stays listed until the reaper removes it: %s", self.id, error)
         logger.info("worker %s has stopped", self.id)
         signals.worker_stopped.send_robust(Worker, worker=self)
-
-
-def _count(name: str, value: object, default: int) -> int:
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidOption(f"{name} is {value!r}; it must be a whole number from 1 up")
-    return value
-
-
-def _worker_id(given: object) -> str:
-    if given is None:
-        host = re.sub(r"[^\w.-]", "-", socket.gethostname())[:100]
-        return f"{host}-{getpid()}-{uuid.uuid4().hex[:8]}"
-    if not isinstance(given, str) or not _WORKER_ID.fullmatch(given):
-        raise InvalidOption(
-            f"worker_id is {given!r}; it must have 1 to 200 characters without spaces, control "
-            "characters and ':', which separates the parts of a state"
-        )
-    return given

@@ -2,10 +2,12 @@
 -- Find what a worker holds without being seen to work on it.
 --
 -- KEYS  1 jobs (hash)  2 workers (hash)  3 processing (list)  4 cancelled (hash)
+--       5 ahead (set)
 -- ARGV  1 worker id  2 visibility timeout in ms  3 most messages to look at
 -- Returns {kind, message, state, …} with three entries a suspect. The kinds:
 --         "stalled": started, and its lease ran out;
---         "unstarted": taken, not started or of unreadable state, and the worker's heartbeat is overdue;
+--         "unstarted": held ready and not begun, and its lease ran out; or taken, not started or of unreadable
+--         state, and the worker's heartbeat is overdue;
 --         "outdated": its job is over or was cancelled, and the heartbeat is overdue;
 --         "unread": this script cannot read it, and the heartbeat is overdue.
 --         The state is empty where there is none.
@@ -36,7 +38,8 @@ for _, message in ipairs(redis.call("LRANGE", processing, 0, limit - 1)) do
   local is_cancelled = id and has_tombstone(cancelled, id, created_at)
   if word == "processing" and not is_cancelled then
     if tonumber(ms) <= oldest then
-      suspect("stalled", message, state)
+      local is_ready = redis.call("SISMEMBER", KEYS[5], id) == 1
+      suspect(is_ready and "unstarted" or "stalled", message, state)
     end
   elseif overdue then
     if not id then

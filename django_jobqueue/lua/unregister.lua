@@ -2,7 +2,7 @@
 -- Take a worker that has ended off the list, unless it still holds messages: then it stays for
 -- the reaper to find.
 --
--- KEYS  1 workers (hash)  2 worker-info (hash)  3 processing (list)
+-- KEYS  1 workers (hash)  2 worker-info (hash)  3 processing (list)  4 ahead (set)
 -- ARGV  1 worker id  2 the heartbeat it must still have, in ms; empty for any
 -- Returns 1 when it is off the list.
 
@@ -22,4 +22,5 @@ if heartbeat ~= "" and last_heartbeat() ~= heartbeat then
 end
 redis.call("HDEL", workers, worker_id)
 redis.call("HDEL", infos, worker_id)
+redis.call("SPOP", KEYS[4], 10000) -- all of them: more than any worker holds ready
 return 1

@@ -43,11 +43,13 @@ class Claim:
         unread: raw messages that were only taken, since the storage could not read them: the caller
             starts or quarantines them.
         backlog: how many messages were left in the queue at that moment.
+        ready: raw messages to be held ready; they count as started when ``begin`` is called for them.
     """
 
     messages: list[bytes] = field(default_factory=list)
     unread: list[bytes] = field(default_factory=list)
     backlog: int = 0
+    ready: list[bytes] = field(default_factory=list)
 
 
 class Verdict(StrEnum):
@@ -116,7 +118,7 @@ class SuspectKind(StrEnum):
 
     #: Started, and its lease ran out.
     STALLED = "stalled"
-    #: Taken but not started, by a worker whose heartbeat is overdue.
+    #: Held ready or taken but not begun, by a worker whose lease ran out or whose heartbeat is overdue.
     UNSTARTED = "unstarted"
     #: Its job is over or was cancelled.
     OUTDATED = "outdated"
@@ -334,12 +336,24 @@ class Storage(ABC):
         """Mark a taken message as started; also returns the backlog."""
 
     @abstractmethod
-    def commit(self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0) -> tuple[list[bool], Claim]:
+    def commit(
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
+    ) -> tuple[list[bool], Claim]:
         """Store how jobs ended and claim the next ones, in one round trip.
+
+        Args:
+            worker_id: the holder.
+            outcomes: how jobs ended.
+            limit: most jobs to claim and mark as started.
+            ahead: most jobs to claim beyond those and hold ready; a storage may give none.
 
         Returns:
             For each outcome whether it counted (false: the lease was lost), and the claim.
         """
+
+    @abstractmethod
+    def begin(self, worker_id: str, job_id: str) -> None:
+        """Say that a job which was held ready is about to run. Does not wait for an answer, and never raises."""
 
     @abstractmethod
     def renew(self, worker_id: str, info: bytes, messages: Sequence[JobMessage]) -> set[bytes]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..exceptions import MalformedMessage
 from .base import Complete, Fail, NewJob, Outcome, Release, Retry
@@ -21,6 +20,9 @@ SWEEP_PAGE = 200
 #: Milliseconds after which a tombstone cannot matter: no producer's clock is that far off.
 TOMBSTONE_AGE_MS = 24 * 3600 * 1000
 
+#: Milliseconds after which the marks of a worker that fell off the list go. Jobs are held ready for a moment only.
+AHEAD_AGE_MS = 24 * 3600 * 1000
+
 #: The error of a job that was due and whose message is gone, or is not its own.
 _UNUSABLE = json.dumps(
     {
@@ -32,15 +34,17 @@ _UNUSABLE = json.dumps(
 ).encode()
 
 
-def first_part(jobs: Mapping[int, NewJob]) -> dict[int, NewJob]:
-    """The first of these jobs, few and small enough for one round trip; at least one."""
-    size, part = 0, dict[int, NewJob]()
-    for i, job in islice(jobs.items(), BATCH):
+def parts(jobs: Sequence[NewJob]) -> Iterator[list[NewJob]]:
+    """The jobs in order, in parts that are few and small enough for one round trip."""
+    size, part = 0, list[NewJob]()
+    for job in jobs:
         size += len(job.message.raw)
-        if part and size > BATCH_BYTES:
-            break
-        part[i] = job
-    return part
+        if part and (size > BATCH_BYTES or len(part) == BATCH):
+            yield part
+            size, part = len(job.message.raw), []
+        part.append(job)
+    if part:
+        yield part
 
 
 def enqueue_call(keys: Keys, job: NewJob, resent: bool, replicates: bool) -> Call:
@@ -60,10 +64,10 @@ def enqueue_call(keys: Keys, job: NewJob, resent: bool, replicates: bool) -> Cal
     return Call(script("enqueue"), (keys.jobs, keys.queue, keys.cancelled), (*args, keys.events, int(replicates)))
 
 
-def claim_call(keys: Keys, worker_id: str, limit: int) -> Call:
-    """Claim up to ``limit`` jobs."""
-    names = (keys.jobs, keys.queue, keys.processing(worker_id), keys.cancelled)
-    return Call(script("claim"), names, (limit, worker_id, keys.events))
+def claim_call(keys: Keys, worker_id: str, limit: int, ahead: int = 0) -> Call:
+    """Claim up to ``limit`` jobs, and ``ahead`` more to hold ready."""
+    names = (keys.jobs, keys.queue, keys.processing(worker_id), keys.cancelled, keys.ahead(worker_id))
+    return Call(script("claim"), names, (limit, worker_id, keys.events, ahead, AHEAD_AGE_MS))
 
 
 def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:
@@ -97,7 +101,8 @@ def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:
             args_release = (
                 message.id, message.raw, message.created_at, message.attempts, worker_id, keys.events
             )  # fmt: skip
-            return Call(script("release"), (keys.jobs, keys.queue, processing, keys.cancelled), args_release)
+            names_release = (keys.jobs, keys.queue, processing, keys.cancelled, keys.ahead(worker_id))
+            return Call(script("release"), names_release, args_release)
 
 
 def promote_call(keys: Keys, limit: int, ttl_ms: int, quarantine_limit: int) -> Call:

@@ -12,6 +12,7 @@ class Keys:
     """
 
     __slots__ = (
+        "ahead_prefix",
         "cancelled",
         "completed",
         "dead",
@@ -50,11 +51,16 @@ class Keys:
         self.malformed = f"{prefix}malformed"
         self.lock = f"{prefix}reaper:lock"
         self.processing_prefix = f"{prefix}processing:"
+        self.ahead_prefix = f"{prefix}ahead:"
         self.events = f"{prefix}events"
 
     def processing(self, worker_id: str) -> str:
         """The list of messages that a worker holds."""
         return self.processing_prefix + worker_id
+
+    def ahead(self, worker_id: str) -> str:
+        """The set of ids that a worker holds ready and has not begun."""
+        return self.ahead_prefix + worker_id
 
     def notify(self, job_id: str) -> str:
         """The channel that wakes the waiters of a job."""
@@ -82,4 +88,12 @@ class Keys:
 
     def processing_pattern(self) -> str:
         """A glob for SCAN that matches this queue's processing lists."""
-        return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in self.processing_prefix) + "*"
+        return _literally(self.processing_prefix) + "*"
+
+    def ahead_pattern(self) -> str:
+        """A glob for SCAN that matches the sets of what this queue's workers hold ready."""
+        return _literally(self.ahead_prefix) + "*"
+
+
+def _literally(text: str) -> str:
+    return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in text)

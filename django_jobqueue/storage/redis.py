@@ -31,7 +31,8 @@ from .base import (
     Verdict,
     WorkerRecord,
 )
-from .calls import claim_call, enqueue_call, first_part, outcome_call, promote_call, sweep_calls
+from .beginnings import Beginnings
+from .calls import claim_call, enqueue_call, outcome_call, parts, promote_call, sweep_calls
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
 from .pages import read_details, read_page
@@ -55,6 +56,8 @@ HELD_LIMIT = 10_000
 #: Keys visited in one step of the search for lost lists.
 SCAN_PAGE = 1000
 
+_TAKEN = Accepted(None)
+
 _storages: weakref.WeakSet[RedisStorage] = weakref.WeakSet()
 
 
@@ -75,27 +78,25 @@ class RedisStorage(Storage):
         self._transport = Transport(self._connector, self.keys)
         self._subscriber: Subscriber | None = None
         self._blocking: BlockingConnection | None = None
+        self._beginnings = Beginnings(self._connector)
         self._scan_cursor: bytes | int = 0
         self._sweep_cursors = dict.fromkeys(("jobs", "results", "errors", "cancelled", "progress"), b"0")
 
     # Producers
 
     def enqueue(self, jobs: Sequence[NewJob]) -> list[Accepted]:
-        accepted: list[Accepted | None] = [None] * len(jobs)
-        waiting = dict(enumerate(jobs))
-        while waiting:
-            part = first_part(waiting)
-            replies = self._enqueue(list(part.values()))
-            for (i, job), reply in zip(part.items(), replies, strict=True):
-                if reply == b"clash":
-                    # A cancelled message of the same millisecond still lies in the list.
-                    later = job.message.created(job.message.created_at + 1)
-                    waiting[i] = NewJob(later, job.delay_ms)
-                    continue
-                del waiting[i]
-                taken = reply in (b"queued", b"scheduled")
-                accepted[i] = Accepted(None if taken else JobState.read(reply))
-        return [one for one in accepted if one is not None]
+        return [
+            self._accepted(job, reply)
+            for part in parts(jobs)
+            for job, reply in zip(part, self._enqueue(part), strict=True)
+        ]
+
+    def _accepted(self, job: NewJob, reply: bytes) -> Accepted:
+        while reply == b"clash":
+            # A cancelled message of the same millisecond still lies in the list.
+            job = NewJob(job.message.created(job.message.created_at + 1), job.delay_ms)
+            (reply,) = self._enqueue([job])
+        return _TAKEN if reply in (b"queued", b"scheduled") else Accepted(JobState.read(reply))
 
     def _enqueue(self, jobs: Sequence[NewJob]) -> list[bytes]:
         wanted = self.config.min_replicas
@@ -276,21 +277,26 @@ class RedisStorage(Storage):
         )
         return Verdict(verdict.decode()), backlog
 
-    def commit(self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0) -> tuple[list[bool], Claim]:
+    def commit(
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
+    ) -> tuple[list[bool], Claim]:
         calls = [outcome_call(self.keys, worker_id, outcome) for outcome in outcomes]
-        if limit:
-            calls.append(claim_call(self.keys, worker_id, limit))
+        if limit or ahead:
+            calls.append(claim_call(self.keys, worker_id, limit, ahead))
         # Not sent again here: the caller must first look what the lost reply brought, and say so.
         replies = self._transport.run_all("committing jobs and claiming the next", calls, resend=False)
         claim = Claim()
-        if limit:
-            backlog, messages, unread = replies.pop()
-            claim = Claim([bytes(raw) for raw in messages], [bytes(raw) for raw in unread], backlog)
+        if limit or ahead:
+            backlog, messages, unread, ready = replies.pop()
+            claim = Claim(messages, unread, backlog, ready)
         applied = [
             reply == APPLIED or (reply == FOUND_APPLIED and outcome.resent)
             for outcome, reply in zip(outcomes, replies, strict=True)
         ]
         return applied, claim
+
+    def begin(self, worker_id: str, job_id: str) -> None:
+        self._beginnings.send(self.keys.ahead(worker_id), job_id)
 
     def renew(self, worker_id: str, info: bytes, messages: Sequence[JobMessage]) -> set[bytes]:
         keys = self.keys
@@ -314,7 +320,7 @@ class RedisStorage(Storage):
 
     def unregister(self, worker_id: str, heartbeat_ms: int | None = None) -> bool:
         keys = self.keys
-        names = (keys.workers, keys.worker_info, keys.processing(worker_id))
+        names = (keys.workers, keys.worker_info, keys.processing(worker_id), keys.ahead(worker_id))
         expected = "" if heartbeat_ms is None else heartbeat_ms
         return bool(
             self._transport.run(f"unregistering worker {worker_id!r}", "unregister", names, worker_id, expected)
@@ -344,7 +350,7 @@ class RedisStorage(Storage):
         calls = [
             Call(
                 lua,
-                (keys.jobs, keys.workers, keys.processing(worker_id), keys.cancelled),
+                (keys.jobs, keys.workers, keys.processing(worker_id), keys.cancelled, keys.ahead(worker_id)),
                 (worker_id, self._visibility_ms, HELD_LIMIT),
             )
             for worker_id in ids
@@ -362,7 +368,7 @@ class RedisStorage(Storage):
         reply = self._transport.run(
             f"recovering job {message.id!r}",
             "recover",
-            (keys.jobs, keys.queue, keys.processing(suspect.worker_id)),
+            (keys.jobs, keys.queue, keys.processing(suspect.worker_id), keys.ahead(suspect.worker_id)),
             message.id,
             suspect.raw,
             following.raw,
@@ -370,6 +376,8 @@ class RedisStorage(Storage):
             counted,
             keys.notify(message.id),
             keys.events,
+            message.created_at,
+            message.attempts,
         )
         return bool(reply)
 
@@ -438,9 +446,14 @@ class RedisStorage(Storage):
     def clear(self) -> int:
         keys = self.keys
         removed: int = sum(self._transport.commands("clearing the queue", *(("UNLINK", key) for key in keys.fixed())))
-        cursor: Any = 0
+        for pattern in (keys.processing_pattern(), keys.ahead_pattern()):
+            removed += self._clear_matching(pattern)
+        return removed
+
+    def _clear_matching(self, pattern: str) -> int:
+        removed, cursor = 0, b"0"
         while True:
-            command = ("SCAN", cursor, "MATCH", keys.processing_pattern(), "COUNT", SCAN_PAGE)
+            command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_PAGE)
             ((cursor, names),) = self._transport.commands("clearing the queue", command)
             if names:
                 removed += sum(self._transport.commands("clearing the queue", *(("UNLINK", name) for name in names)))
@@ -455,6 +468,7 @@ class RedisStorage(Storage):
             subscriber.close()
         if blocking is not None:
             blocking.close()
+        self._beginnings.close()
 
 
 def _reset_after_fork() -> None:

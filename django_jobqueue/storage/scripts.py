@@ -10,6 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from hiredis import pack_command
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..exceptions import StorageError, UnsupportedServer
@@ -82,12 +83,14 @@ def run(client: Any, call: Call) -> Any:
         UnsupportedServer: the server is too old to load it.
         redis.RedisError: as the driver raises it.
     """
-    try:
-        return execute(client, call.command())
-    except NoScriptError:
+    (reply,) = _exchange(client, [call.command()])
+    if isinstance(reply, NoScriptError):
         load(client, call.script)
         # In full, for the server may have forgotten it again.
-        return execute(client, call.command_in_full())
+        (reply,) = _exchange(client, [call.command_in_full()])
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
 def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> list[Any]:
@@ -111,7 +114,7 @@ def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> lis
         except ResponseError as error:
             return [error]
     tail = [last] if last else []
-    replies = _pipelined(client, [*(call.command() for call in calls), *tail])
+    replies = _exchange(client, [*(call.command() for call in calls), *tail])
     # The server may forget scripts in the middle of a pipeline, again and again; each round brings one forward.
     while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
         first = {calls[i].script: i for i in reversed(unknown)}
@@ -119,17 +122,35 @@ def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> lis
             load(client, lua)
         again = [calls[i].command_in_full() if i in first.values() else calls[i].command() for i in unknown]
         places = [*unknown, *range(len(calls), len(replies))]
-        for i, reply in zip(places, _pipelined(client, [*again, *tail]), strict=True):
+        for i, reply in zip(places, _exchange(client, [*again, *tail]), strict=True):
             replies[i] = reply
     return replies
 
 
-def _pipelined(client: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
-    with client.pipeline(transaction=False) as pipeline:
-        for command in commands:
-            pipeline.execute_command(*command, NEVER_DECODE=True)
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
-        return replies
+def _exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
+    """Send commands together; their replies as bytes, an error as its exception.
+
+    On a connection of the client's pool, without the driver's calls and pipelines: what they do for each command
+    (callbacks, retries, options) none of ours needs, and it takes longer than the script on the server.
+    """
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command([b"".join([pack_command(command) for command in commands])])
+        return [_reply(connection) for _ in commands]
+    except BaseException:
+        # Replies that nobody has read must not meet the next command; Sentinel's connections stay open by themselves.
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except ResponseError as error:
+        return error
 
 
 def load(client: Any, lua: Script) -> None:

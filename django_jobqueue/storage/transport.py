@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,18 +69,24 @@ class Transport:
         Raises:
             StorageError: it failed for good, or the connection did not come back soon.
         """
+        try:
+            return send(self._connector.main(), False)
+        except (RedisError, OSError) as error:
+            failure = error
         with storage_errors(attempted, self._connector), self.explaining(attempted, names):
-            pauses = _Pauses()
-            for attempt in itertools.count():
-                try:
-                    return send(self._connector.main(), attempt > 0)
-                except (RedisError, OSError) as error:
-                    self._connector.learn(error)
-                    pause = pauses.after(error) if resend else None
-                    if pause is None:
-                        raise
-                    time.sleep(pause)
-            raise AssertionError("unreachable")
+            return self._send_again(failure, send, _Pauses() if resend else None)
+
+    def _send_again(self, failure: Exception, send: Callable[[Any, bool], T], pauses: _Pauses | None) -> T:
+        while True:
+            self._connector.learn(failure)
+            pause = None if pauses is None else pauses.after(failure)
+            if pause is None:
+                raise failure
+            time.sleep(pause)
+            try:
+                return send(self._connector.main(), True)
+            except (RedisError, OSError) as error:
+                failure = error
 
     @contextmanager
     def explaining(self, attempted: str, names: Iterable[str]) -> Iterator[None]:

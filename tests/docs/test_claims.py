@@ -126,4 +126,4 @@ def test_the_documented_states_lead_where_scripts_lead() -> None:
     for target, label in arrows:
         for name in label.replace("enqueue with delay", "schedule").split(", "):
             does = '"HDEL", jobs, id' if target == "[*]" else f'"{target}:'
-            assert does in SCRIPTS[name], f"{name} leads to {target}"
+            assert does in script(name).source, f"{name} leads to {target}"

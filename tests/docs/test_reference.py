@@ -96,7 +96,7 @@ def test_every_key_is_documented_and_no_other() -> None:
     keys = Keys("jq:")
     documented = {codes(row[0])[0] for name in ("Keys of both", "Keys of ours") for row in rows(section(WIRE, name))}
 
-    assert documented == {*keys.fixed(), keys.processing("{workerId}")}
+    assert documented == {*keys.fixed(), keys.processing("{workerId}"), keys.ahead("{workerId}")}
 
 
 def test_every_channel_is_documented_and_no_other() -> None:

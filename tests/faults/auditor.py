@@ -17,6 +17,9 @@ KINDS = {
     "cancelled": "hash", "progress": "hash", "worker-info": "hash", "malformed": "list",
 }  # fmt: skip
 
+#: Those of each worker, by the beginning of their names.
+OF_WORKERS = {"processing:": "list", "ahead:": "set"}
+
 #: What a finished job has besides its state: its index and the hash with its outcome.
 ENDINGS = {Status.COMPLETED: ("completed", "results"), Status.FAILED: ("failed", "errors")}
 
@@ -74,12 +77,12 @@ class Auditor:
 
 def _unknown_keys(snapshot: Snapshot) -> Iterator[str]:
     for name, key in snapshot.keys.items():
-        kind = "list" if name.startswith("processing:") else KINDS.get(name)
+        kind = next((kind for start, kind in OF_WORKERS.items() if name.startswith(start)), None) or KINDS.get(name)
         if kind is None:
             yield f"{name}: is a key that nobody documents"
         elif kind != key.kind:
             yield f"{name}: is a {key.kind} and should be a {kind}"
-        if key.has_ttl != (name == "reaper:lock"):
+        if key.has_ttl != (name == "reaper:lock" or name.startswith("ahead:")):
             yield f"{name}: {'has a TTL' if key.has_ttl else 'has no TTL, so its owner keeps it for ever'}"
 
 

@@ -135,6 +135,7 @@ def work(role: Queue, everything: Queue, check: Check) -> None:
 def reap(role: Queue, everything: Queue, check: Check) -> None:
     """Lead, follow, recover, fail, discard, promote, expire, sweep."""
     storage = everything.storage
+    storage.renew("dead", b"{}", [])
     for job_id, attempts in (("recovered", 3), ("stalled", 1)):
         enqueue(storage, message(job_id, max_attempts=attempts))
     enqueue(storage, message("outdated"))
@@ -160,6 +161,7 @@ def reap(role: Queue, everything: Queue, check: Check) -> None:
         until(lambda: status_of(everything, "expired") is None, check)
         until(lambda: everything.stats().completed == 1, check)  # it has an index now
         until(lambda: storage.held("dead") == storage.held("lost") == [], check)
+        until(lambda: everything.workers() == [], check)
         follower.start()
         leader.stop()
         until(lambda: follower.is_leader, check)

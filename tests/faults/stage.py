@@ -117,6 +117,11 @@ class Stage:
         """Whether an attempt of this job began."""
         return job_id in noted(self.journal, "begin")
 
+    def have_ended(self, *job_ids: str) -> bool:
+        """Whether all these jobs have."""
+        states = self.queue.get_job_states(job_ids).values()
+        return all(state is not None and state.status.is_terminal for state in states)
+
     @contextmanager
     def killed_at(self, step: Step | None, *arguments: str, **environment: str) -> Iterator[CommandProcess]:
         """Start a process that is killed at a step; in the end it must have been.
@@ -154,9 +159,7 @@ class Stage:
         """Let a healthy worker work until these jobs have ended and no other worker is listed; then audit."""
 
         def is_over() -> bool:
-            states = self.queue.get_job_states(job_ids).values()
-            ended = all(state is not None and state.status.is_terminal for state in states)
-            return ended and self.queue.stats().workers == 1
+            return self.have_ended(*job_ids) and self.queue.stats().workers == 1
 
         with self.healthy_worker():
             wait_until(is_over, 60, lambda: AssertionError(f"not over: {self.queue.get_job_states(job_ids)}"))

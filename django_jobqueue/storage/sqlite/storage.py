@@ -242,13 +242,18 @@ class SQLiteStorage(Storage):
             transitions.start(rows, held[0], worker_id)
             return Verdict.STARTED, rows.backlog
 
-    def commit(self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0) -> tuple[list[bool], Claim]:
+    def commit(
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
+    ) -> tuple[list[bool], Claim]:
         with self._writing("committing jobs and claiming the next") as rows:
             applied = [transitions.apply(rows, worker_id, outcome) for outcome in outcomes]
             claimed = rows.first(Place.QUEUE, limit) if limit else []
             for row in claimed:
                 transitions.start(rows, row, worker_id)
             return applied, Claim([rows.message(row) for row in claimed], [], rows.backlog if limit else 0)
+
+    def begin(self, worker_id: str, job_id: str) -> None:
+        """Nothing: a claim gives no jobs to be held ready, as there is no round trip to hide."""
 
     def renew(self, worker_id: str, info: bytes, messages: Sequence[JobMessage]) -> set[bytes]:
         with self._writing("renewing leases") as rows:

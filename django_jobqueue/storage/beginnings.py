@@ -1,0 +1,82 @@
+"""Tells the server which of the jobs that a worker holds ready it begins now."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from hiredis import pack_command
+from redis.exceptions import RedisError
+
+from .cluster import Node
+from .connections import READ_MARGIN, Connector
+
+logger = logging.getLogger(__name__)
+
+#: Answers that may be outstanding; then the oldest are read, which are there by then.
+PENDING = 32
+
+
+class Beginnings:
+    """A connection of its own on which nobody waits for an answer. Thread-safe; ``_lock`` guards it.
+
+    What was sent reaches the server although the process dies the next instant: so a job that kills its process
+    has been begun. When the link is broken the notice is lost, and a crash of the job at that very
+    moment costs it no attempt.
+
+    Args:
+        connector: of the queue.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._lock = threading.Lock()
+        self._pool: Any = None
+        self._connection: Any = None
+        self._node: Node | None = None
+        self._pending = 0
+
+    def send(self, key: str, job_id: str) -> None:
+        """Take a job off the set of those that are held ready."""
+        with self._lock:
+            try:
+                connection = self._open()
+                command: Any = ("SREM", key, job_id)
+                connection.send_packed_command([pack_command(command)])
+                self._pending += 1
+                if self._pending >= PENDING:
+                    self._read(self._pending // 2)
+            except (RedisError, OSError) as error:
+                logger.debug("the beginning of job %s could not be told: %s", job_id, error)
+                self._connector.learn(error)
+                self._close()
+
+    def close(self) -> None:
+        """Close the link, when all that was sent has been answered."""
+        with self._lock:
+            try:
+                self._read(self._pending)
+            except (RedisError, OSError) as error:
+                logger.debug("the last beginnings may be unknown: %s", error)
+            self._close()
+
+    def _read(self, count: int) -> None:
+        for _ in range(count):
+            self._connection.read_response(disable_decoding=True)
+            self._pending -= 1
+
+    def _open(self) -> Any:
+        if self._connection is not None and self._node == self._connector.node:
+            return self._connection
+        self._close()
+        self._pool = self._connector.dedicated("beginnings", READ_MARGIN)
+        self._node = self._connector.node
+        self._connection = self._pool.get_connection()
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._pool.disconnect()
+        self._connection, self._pending = None, 0

@@ -1,0 +1,258 @@
+"""Jobs that a worker holds ready while its jobs are short: what becomes of them when something breaks."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_jobqueue.context import JobContext
+from django_jobqueue.message import JobMessage, Status
+from django_jobqueue.pace import MAX_IN_HAND
+from django_jobqueue.queue import Queue
+from django_jobqueue.storage.base import Release, Suspect, SuspectKind
+from django_jobqueue.storage.redis import RedisStorage
+from django_jobqueue.worker import Worker
+from tests.app import jobs
+from tests.contract.build import enqueue, message, state
+from tests.faults.auditor import Auditor
+from tests.faults.load import Load, Run, happens
+from tests.faults.processes import CommandProcess
+from tests.faults.test_connections_cut import cut
+from tests.servers import Server
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def storage(queue: Queue) -> RedisStorage:
+    """The queue's storage."""
+    assert isinstance(queue.storage, RedisStorage)
+    return queue.storage
+
+
+@pytest.fixture
+def hasty(configure: Callable[..., Queue]) -> RedisStorage:
+    """A storage for which every lease has run out a millisecond later."""
+    storage = configure(VISIBILITY_TIMEOUT=0.001).storage
+    assert isinstance(storage, RedisStorage)
+    return storage
+
+
+def hold(storage: RedisStorage, *messages: JobMessage) -> list[JobMessage]:
+    """Claim one job to run, and the others to be held ready; returns these."""
+    enqueue(storage, *messages)
+    claim = storage.commit("worker", (), 1, 10)[1]
+    assert [JobMessage.decode(raw).id for raw in claim.messages] == [messages[0].id]
+    return [JobMessage.decode(raw) for raw in claim.ready]
+
+
+def marks(server: Server, queue: Queue) -> set[str]:
+    """The ids that are held ready, whoever holds them."""
+    with server.client() as client:
+        names = client.keys(f"{queue.config.key_prefix}ahead:*")
+        return {job_id.decode() for name in names for job_id in client.smembers(name)}
+
+
+def suspects(hasty: RedisStorage) -> dict[str, Suspect]:
+    time.sleep(0.002)  # the lease of a millisecond has run out one millisecond later
+    return {JobMessage.decode(one.raw).id: one for one in hasty.suspects(["worker"])}
+
+
+def test_what_is_held_ready_counts_as_started_when_it_begins(
+    hasty: RedisStorage, server: Server, queue: Queue
+) -> None:
+    ready = hold(hasty, message("a"), message("b"), message("c"))
+
+    hasty.begin("worker", "b")
+
+    assert [one.id for one in ready] == ["b", "c"]
+    assert {state(hasty, job_id) for job_id in "abc"} == {"processing:worker"}
+    happens(lambda: marks(server, queue) == {"c"}, "the beginning is told")
+    kinds = {job_id: suspect.kind for job_id, suspect in suspects(hasty).items()}
+    assert kinds == {"a": SuspectKind.STALLED, "b": SuspectKind.STALLED, "c": SuspectKind.UNSTARTED}
+
+
+def test_a_job_held_ready_comes_back_as_it_was(hasty: RedisStorage, server: Server, queue: Queue) -> None:
+    fresh, retried = message("fresh"), message("retried").with_attempts(1)
+    enqueue(hasty, message("first"), fresh, message("retried", created_at=retried.created_at))
+    with server.client() as client:
+        prefix = queue.config.key_prefix
+        client.lset(f"{prefix}queue", 2, retried.raw)
+        client.hset(f"{prefix}jobs", "retried", "failing:1:1")
+    hasty.commit("worker", (), 1, 10)
+
+    for job_id, one in {"fresh": fresh, "retried": retried}.items():
+        suspect = suspects(hasty)[job_id]
+        assert hasty.recover(suspect, one, one)
+        assert not hasty.recover(suspect, one, one)
+
+    assert [state(hasty, job_id) for job_id in ("fresh", "retried")] == ["queued", "failing:1"]
+    assert marks(server, queue) == set()
+    assert hasty.claim("other", 2).messages == [retried.raw, fresh.raw]
+
+
+def test_a_job_held_ready_can_be_given_back(storage: RedisStorage, server: Server, queue: Queue) -> None:
+    (ready,) = hold(storage, message("a"), message("b"))
+
+    assert storage.commit("worker", [Release(ready)])[0] == [True]
+
+    assert state(storage, "b") == "queued"
+    assert marks(server, queue) == set()
+
+
+def test_it_is_too_late_to_cancel_a_job_held_ready(storage: RedisStorage) -> None:
+    hold(storage, message("a"), message("b"))
+
+    assert storage.cancel("b") == "processing"
+
+
+def test_a_worker_that_is_gone_leaves_no_marks(storage: RedisStorage, server: Server, queue: Queue) -> None:
+    storage.renew("worker", b"{}", [])
+    with server.client() as client:
+        client.sadd(f"{queue.config.key_prefix}ahead:worker", "x")
+
+    assert storage.unregister("worker")
+
+    assert marks(server, queue) == set()
+
+
+def test_clearing_a_queue_takes_the_marks(storage: RedisStorage, server: Server, queue: Queue) -> None:
+    hold(storage, message("a"), message("b"))
+
+    queue.clear()
+
+    with server.client() as client:
+        assert client.keys(f"{queue.config.key_prefix}*") == []
+
+
+def test_a_job_that_kills_its_process_costs_those_held_ready_no_attempt(
+    queue: Queue, start_command: Callable[..., CommandProcess], server: Server, tmp_path: Path
+) -> None:
+    load, gate = Load(tmp_path), tmp_path / "gate"
+    short = [f"short-{n}" for n in range(100)]
+    held = [f"held-{n}" for n in range(20)]
+    for job_id in short:
+        jobs.note_run.using(id=job_id, max_attempts=1).enqueue(str(load.journal))
+    jobs.die.using(id="poison", max_attempts=1).enqueue(str(load.journal), "exit", str(gate))
+    for job_id in held:
+        jobs.note_run.using(id=job_id, max_attempts=1).enqueue(str(load.journal))
+    victim = start_command("jobqueue_worker", "--concurrency", "1", "--no-reaper")
+    happens(lambda: Run("poison", 1) in load.began(), "the poison runs")
+
+    gate.touch()
+
+    assert victim.wait() == 17
+    start_command("jobqueue_worker", "--concurrency", "1", JOBQUEUE_PROCESS_VISIBILITY="1.5")
+    load.await_completed(queue, [*short, *held])
+    happens(lambda: _status(queue, "poison") is Status.FAILED, "the poison fails")
+    assert sorted(load.began(), key=str) == sorted((Run(job_id, 1) for job_id in [*short, "poison", *held]), key=str)
+    with server.client() as client:
+        happens(lambda: queue.stats().workers == 1, "the dead worker is off the list")
+        Auditor(client, queue.config.key_prefix).check([*short, "poison", *held])
+
+
+class Script:
+    """A handler that notes what runs, and lets one job wait for a gate."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.ran: list[str] = []
+
+    def __call__(self, job: JobContext) -> None:
+        self.ran.append(job.id)
+        if job.payload == "wait":
+            assert self.gate.wait(60)
+
+
+def test_jobs_that_wait_behind_a_long_one_go_back_for_others(queue: Queue) -> None:
+    script, other = Script(), Script()
+    for n in range(200):
+        queue.enqueue(f"short-{n}")
+    queue.enqueue("long", "wait")
+    behind = [f"behind-{n}" for n in range(30)]
+    for job_id in behind:
+        queue.enqueue(job_id)
+    workers = [Worker(queue, handler=one, concurrency=1, reaper=False) for one in (script, other)]
+    workers[0].start()
+    happens(lambda: "long" in script.ran, "the long job runs")
+
+    workers[1].start()
+
+    happens(lambda: len(other.ran) == len(behind), "the other worker runs all behind the long one")
+    script.gate.set()
+    happens(lambda: _status(queue, "long") is Status.COMPLETED, "the long job ends")
+    for worker in workers:
+        worker.stop()
+    assert sorted(other.ran) == sorted(behind)
+    assert set(script.ran) == {"long", *(f"short-{n}" for n in range(200))}
+
+
+def test_async_jobs_are_never_more_than_the_slots(queue: Queue) -> None:
+    import asyncio
+
+    running, most = set[str](), list[int]()
+
+    async def handler(job: JobContext) -> None:
+        running.add(job.id)
+        most.append(len(running))
+        await asyncio.sleep(0)
+        running.discard(job.id)
+
+    for n in range(300):
+        queue.enqueue(f"job-{n}")
+
+    Worker(queue, handler=handler, concurrency=3).run_until_empty()
+
+    assert max(most) <= 3
+    assert queue.stats().completed == 300
+
+
+def test_a_worker_with_a_limit_takes_no_more_than_that(queue: Queue) -> None:
+    script = Script()
+    for n in range(200):
+        queue.enqueue(f"job-{n}")
+
+    Worker(queue, handler=script, concurrency=1, max_jobs=150).run()
+
+    stats = queue.stats()
+    assert (len(script.ran), stats.completed, stats.queued, stats.processing) == (150, 150, 50, 0)
+
+
+def test_the_order_of_jobs_held_ready_is_kept(queue: Queue) -> None:
+    script = Script()
+    ids = [f"job-{n}" for n in range(3 * MAX_IN_HAND)]
+    for job_id in ids:
+        queue.enqueue(job_id)
+
+    Worker(queue, handler=script, concurrency=1).run_until_empty()
+
+    assert script.ran == ids
+
+
+def test_the_connection_that_tells_beginnings_may_be_cut(queue: Queue, server: Server) -> None:
+    cuts, script = list[int](), Script()
+
+    def handler(job: JobContext) -> None:
+        script(job)
+        if len(script.ran) % 50 == 0:
+            cuts.append(cut(server, "beginnings"))
+
+    ids = [f"job-{n}" for n in range(400)]
+    for job_id in ids:
+        queue.enqueue(job_id)
+
+    Worker(queue, handler=handler, concurrency=1).run_until_empty()
+
+    assert sum(cuts) > 3
+    assert script.ran == ids
+    assert queue.stats().completed == 400
+    with server.client() as client:
+        Auditor(client, queue.config.key_prefix).check(ids, drained=True)
+
+
+def _status(queue: Queue, job_id: str) -> Any:
+    found = queue.get_job_state(job_id)
+    return found and found.status
