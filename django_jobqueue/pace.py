@@ -16,11 +16,15 @@ _WEIGHT = 0.05
 
 class Pace:
     """An estimate of how long a job takes. A longer one counts at once, shorter ones bring it down slowly, so that
-    few jobs wait behind one that turns out long."""
+    few jobs wait behind one that turns out long.
 
-    def __init__(self) -> None:
+    Args:
+        holds_ready: whether any can be held ready.
+    """
+
+    def __init__(self, holds_ready: bool = True) -> None:
         self._seconds: float | None = None
-        self._holds_none = False
+        self._holds_ready = holds_ready
 
     def note(self, durations: Iterable[float]) -> None:
         """Jobs have run for so many seconds each."""
@@ -32,11 +36,11 @@ class Pace:
 
     def hold_none(self) -> None:
         """No job can be held ready: what runs here would run at once."""
-        self._holds_none = True
+        self._holds_ready = False
 
     def ready(self, concurrency: int) -> int:
         """How many jobs may be held ready; none until the first has run."""
-        if self._seconds is None or self._holds_none:
+        if self._seconds is None or not self._holds_ready:
             return 0
         by_time = int(WORK_IN_HAND * concurrency / max(self._seconds, 1e-6))
         return max(0, min(by_time, MAX_IN_HAND - concurrency))

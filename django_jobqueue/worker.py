@@ -113,7 +113,7 @@ class Worker:
         self.error: BaseException | None = None
         # Owned by the fetcher.
         self._backlog = 0
-        self._pace = Pace()
+        self._pace = Pace(holds_ready=queue.storage.gives_ready)
         self._must_reconcile = False
         self._next_look = 0.0
         self._is_registered = False

@@ -214,6 +214,9 @@ class Storage(ABC):
     no memory left.
     """
 
+    #: Whether a claim gives jobs to be held ready; where there is no round trip to hide it need not.
+    gives_ready = False
+
     def __init__(self, config: QueueConfig) -> None:
         self.config = config
 
@@ -345,7 +348,7 @@ class Storage(ABC):
             worker_id: the holder.
             outcomes: how jobs ended.
             limit: most jobs to claim and mark as started.
-            ahead: most jobs to claim beyond those and hold ready; a storage may give none.
+            ahead: most jobs to claim beyond those and hold ready, where the storage ``gives_ready``.
 
         Returns:
             For each outcome whether it counted (false: the lease was lost), and the claim.

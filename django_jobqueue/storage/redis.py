@@ -64,6 +64,8 @@ _storages: weakref.WeakSet[RedisStorage] = weakref.WeakSet()
 class RedisStorage(Storage):
     """Jobs on a Redis or Valkey server, in the format shared with the Node library."""
 
+    gives_ready = True
+
     def __init__(self, config: QueueConfig) -> None:
         super().__init__(config)
         self.keys = Keys(config.key_prefix)
