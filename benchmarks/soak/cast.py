@@ -41,6 +41,7 @@ class Member:
     count: int = 0
     process: CommandProcess | None = None
     ended: list[int] = field(default_factory=list)
+    asked_to_end: int | None = None
 
     @property
     def pid(self) -> int:
@@ -56,6 +57,12 @@ class Member:
         except subprocess.TimeoutExpired:
             return True
         return False
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, once: a second one tells a worker to give its jobs back at once, and they begin anew elsewhere."""
+        if self.process is not None and self.is_running() and self.asked_to_end != self.pid:
+            self.asked_to_end = self.pid
+            self.process.signal(signal.SIGTERM)
 
     def job_pids(self) -> list[int]:
         """The processes that run its jobs."""

@@ -17,7 +17,7 @@ import redis
 from benchmarks.relay import Relay
 from tests.servers import Server
 
-from .cast import Cast, Member
+from .cast import Cast
 from .settings import VISIBILITY_TIMEOUT
 
 #: Mean seconds between faults.
@@ -128,9 +128,7 @@ class Injector(threading.Thread):
                 os.kill(pid, number)
 
     def _deploy(self) -> None:
-        member: Member = self._cast.choose("worker", self._chance)
-        if member.process is not None and member.is_running():
-            member.process.signal(signal.SIGTERM)  # its replacement comes when it has ended
+        self._cast.choose("worker", self._chance).ask_to_end()  # its replacement comes when it has ended
 
     # the server
 
