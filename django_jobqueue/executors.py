@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -185,8 +186,13 @@ class Executors:
             connections.close_all()
 
     def _begin(self, lease: Lease) -> bool:
-        """Whether a job that was held ready may run: its lease may have been lost meanwhile."""
-        if lease.context.is_cancelled():
+        """Whether a job that was held ready may run.
+
+        Its lease may have been lost meanwhile, and this process may have been frozen: then it runs elsewhere, or is
+        still held, and the fetcher comes upon it.
+        """
+        age = time.monotonic() - lease.held_since
+        if lease.context.is_cancelled() or age > self._queue.config.visibility_timeout / 2:
             self._leases.remove([lease])
             return False
         self._queue.storage.begin(self._worker_id, lease.message.id)

@@ -49,6 +49,7 @@ class Lease:
 
     Attributes:
         is_ready: held ready, and to be begun before it runs.
+        held_since: when it was claimed, by the monotonic clock, in seconds.
         given_back: what its run returns is ignored.
         has_ended: its run has.
     """
@@ -56,6 +57,7 @@ class Lease:
     message: JobMessage
     context: JobContext
     is_ready: bool = False
+    held_since: float = field(default_factory=time.monotonic)
     given_back: bool = False
     has_ended: bool = False
 

@@ -142,6 +142,14 @@ def die(context: JobContext, path: str, how: str, gate: str = "") -> None:
     _DEATHS[how]()
 
 
+@job(takes_context=True, retry_backoff=0)
+def freeze(context: JobContext, path: str) -> None:
+    """Note in a file that a run began, and stop the worker's process in the first attempt."""
+    _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
+    if context.attempts == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def _kill_itself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
     threading.Event().wait()

@@ -1,5 +1,6 @@
 """Jobs that a worker holds ready while its jobs are short: what becomes of them when something breaks."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -152,6 +153,33 @@ def test_a_job_that_kills_its_process_costs_those_held_ready_no_attempt(
     with server.client() as client:
         happens(lambda: queue.stats().workers == 1, "the dead worker is off the list")
         Auditor(client, queue.config.key_prefix).check([*short, "poison", *held])
+
+
+def test_a_worker_that_was_frozen_does_not_run_what_it_had_held_ready(
+    queue: Queue, start_command: Callable[..., CommandProcess], server: Server, tmp_path: Path
+) -> None:
+    load, environment = Load(tmp_path), {"JOBQUEUE_PROCESS_VISIBILITY": "1.5"}
+    ids = [f"short-{n}" for n in range(100)]
+    for job_id in ids:
+        jobs.note_run.using(id=job_id).enqueue(str(load.journal))
+    jobs.freeze.using(id="freezes").enqueue(str(load.journal))
+    held = [f"held-{n}" for n in range(20)]
+    for job_id in held:
+        jobs.note_run.using(id=job_id).enqueue(str(load.journal))
+    zombie = start_command("jobqueue_worker", "--concurrency", "1", "--no-reaper", **environment)
+    happens(lambda: Run("freezes", 1) in load.began(), "the worker is frozen")
+    start_command("jobqueue_worker", "--concurrency", "1", **environment)
+    load.await_completed(queue, [*ids, *held, "freezes"])
+
+    zombie.signal(signal.SIGCONT)
+
+    happens(lambda: "its lease was lost" in zombie.output(), "the zombie finds out")
+    zombie.signal(signal.SIGTERM)
+    assert zombie.wait() == 0
+    # A short one may have run and not been stored when the process froze.
+    ran = [run for run in load.began() if run.job_id not in ids]
+    runs = [*(Run(job_id, 1) for job_id in held), Run("freezes", 1), Run("freezes", 2)]
+    assert sorted(ran, key=str) == sorted(runs, key=str)
 
 
 class Script:
