@@ -148,6 +148,8 @@ def freeze(context: JobContext, path: str) -> None:
     _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
     if context.attempts == 1:
         os.kill(os.getpid(), signal.SIGSTOP)
+        # It takes a moment until all threads have stopped.
+        threading.Event().wait(0.05)
 
 
 def _kill_itself() -> None:
