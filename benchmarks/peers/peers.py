@@ -75,7 +75,7 @@ PEERS = (
     Peer(
         installed.DRAMATIQ,
         "dramatiq_peer.py",
-        "results stored; `--processes 1`",
+        "results stored; `--processes 1`; `dramatiq_queue_prefetch` 128 instead of two a thread",
         "by chance: looked for in one command of a thousand, once the worker is silent for 60 s",
     ),
     Peer(
@@ -87,7 +87,7 @@ PEERS = (
     Peer(
         installed.ARQ,
         "arq_peer.py",
-        "`poll_delay` 10 ms instead of 0.5 s, and of its results too; `queue_read_limit` 1000",
+        "`poll_delay` 1 ms instead of 0.5 s, and that of waiters too; each poll takes what may run at a time",
         "yes, after `job_timeout` and 10 s: 310 s",
     ),
     Peer(installed.STREAQ, "streaq_peer.py", "none (asyncio)", "yes, after `idle_timeout`, 60 s"),

@@ -1,10 +1,10 @@
-"""arq. It polls: by default twice a second, for 100 jobs."""
+"""arq. It polls, by default twice a second, and takes no more jobs at a poll than it may run at a time."""
 
 import arq
 import body
 from arq.connections import RedisSettings
 
-POLL_DELAY = 0.01
+POLL_DELAY = 0.001
 SETTINGS = RedisSettings.from_dsn(body.URL)
 
 _pools = []
@@ -21,7 +21,6 @@ def worker():
         redis_settings=SETTINGS,
         max_jobs=body.CONCURRENCY,
         poll_delay=POLL_DELAY,
-        queue_read_limit=1000,
     ).run()
 
 

@@ -1,4 +1,11 @@
-"""Dramatiq with its Redis broker and result back end."""
+"""Dramatiq with its Redis broker and result back end.
+
+By default it fetches two messages a thread, and when these are not done yet, it waits ever longer, up to a second.
+"""
+
+import os
+
+os.environ["dramatiq_queue_prefetch"] = "128"  # read once, at the import
 
 import body
 import dramatiq
