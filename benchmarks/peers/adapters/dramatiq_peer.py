@@ -5,7 +5,8 @@ By default it fetches two messages a thread, and when these are not done yet, it
 
 import os
 
-os.environ["dramatiq_queue_prefetch"] = "128"  # read once, at the import
+# Read once, at the import; its name is lower case.
+os.environ["dramatiq_queue_prefetch"] = "128"  # noqa: SIM112
 
 import body
 import dramatiq
