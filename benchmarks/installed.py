@@ -18,6 +18,10 @@ NODE_MODULES = HERE / "node_modules"
 CLIENT = ("hiredis==3.5.0", "redis==8.1.0")
 
 
+class CannotInstall(RuntimeError):
+    """A library does not run on this Python."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PythonLibrary:
     """A library in a virtual environment of its own.
@@ -25,13 +29,22 @@ class PythonLibrary:
     Attributes:
         name: as its authors write it, with its version.
         requirements: pinned packages for pip.
+        oldest_python: that it runs on.
     """
 
     name: str
     requirements: tuple[str, ...]
+    oldest_python: tuple[int, int] = (3, 11)
 
     def install(self) -> None:
-        """Make its environment, unless it is there and as wanted."""
+        """Make its environment, unless it is there and as wanted.
+
+        Raises:
+            CannotInstall: this Python is too old for it.
+        """
+        if sys.version_info < self.oldest_python:
+            needed = ".".join(map(str, self.oldest_python))
+            raise CannotInstall(f"{self.name} needs Python {needed}; this is {sys.version.split()[0]}")
         wanted = "\n".join(self.requirements)
         done = self._venv / "installed"
         if not done.exists() or done.read_text("utf-8") != wanted:
