@@ -14,7 +14,7 @@ VENVS = HERE / ".peers"
 #: Node.js seeks packages in the folders above the importing file, so above all adapters.
 NODE_MODULES = HERE / "node_modules"
 
-#: What every Python peer talks to the server with, as this project does.
+#: What this project talks to the server with; so does every Python peer whose own requirements allow it.
 CLIENT = ("hiredis==3.5.0", "redis==8.1.0")
 
 
@@ -127,7 +127,7 @@ DRAMATIQ = PythonLibrary("Dramatiq 2.2.1", ("dramatiq==2.2.1", *CLIENT))
 HUEY = PythonLibrary("Huey 3.5.4", ("huey==3.5.4", *CLIENT))
 ARQ = PythonLibrary("arq 0.28.0", ("arq==0.28.0",))
 STREAQ = PythonLibrary("streaq 7.2.0", ("streaq==7.2.0",))
-TASKIQ = PythonLibrary("taskiq 0.13.0", ("taskiq==0.13.0", "taskiq-redis==1.2.4"))
+TASKIQ = PythonLibrary("taskiq 0.13.0", ("taskiq==0.13.0", "taskiq-redis==1.2.4", *CLIENT))
 DJANGO_TASKS_REDIS = PythonLibrary(
     "django-tasks-redis 0.4.0", ("django-tasks-redis==0.4.0", "django==6.1.3", *CLIENT)
 )

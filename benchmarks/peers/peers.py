@@ -57,7 +57,7 @@ _CELERY = Peer(
     installed.CELERY,
     "celery_peer.py",
     "`task_acks_late`, `task_reject_on_worker_lost`; `worker_prefetch_multiplier` 64",
-    "no; with these settings by the prefork pool's parent at once, or else after the visibility timeout, 1 h",
+    "no; with these settings yes, at once when a child of the prefork pool dies, or else after 1 h",
     mode="prefork",
 )
 

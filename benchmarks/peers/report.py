@@ -13,6 +13,9 @@ from typing import Any
 from .cells import ANSWERS, EFFORTS, RATES
 from .peers import Peer
 
+#: What the legend names of the versions; the JSON has all.
+CLIENTS = ("Django", "django-redis", "taskiq-redis", "redis", "hiredis", "coredis", "iovalkey", "node")
+
 Samples = dict[tuple[Peer, str], list[float]]
 
 
@@ -72,7 +75,8 @@ class Report:
             *self._table(EFFORTS),
             "",
         ]
-        lines += [f"- {peer.name}: {peer.settings}. Survives SIGKILL: {peer.survival}." for peer in self._peers()]
+        # Rows of one library differ in nothing that the legend tells.
+        lines += {peer.library: _legend(peer) for peer in self._peers()}.values()
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
@@ -126,6 +130,15 @@ class Report:
             "versions": peer.library.versions(),
             "figures": figures,
         }
+
+
+def _legend(peer: Peer) -> str:
+    versions = peer.library.versions()
+    clients = ", ".join(f"{name} {versions[name]}" for name in CLIENTS if name in versions)
+    return (
+        f"- {peer.library.name} ({clients}). Settings: {peer.settings}. "
+        f"The job of a worker that gets SIGKILL runs again: {peer.survival}."
+    )
 
 
 def _short(value: float) -> str:
