@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peers = [peer for peer in peers if peer.library not in missing]
 
     report = Report(binary_version(find_binary("redis")), options.seconds, options.repetitions)
+    # Its default action would leave the workers behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     gaps = 0
     with Stage() as stage:
         for _ in range(options.repetitions):
