@@ -3,7 +3,7 @@
     python -m benchmarks.peers_faults [--server redis|valkey] [--limit 120] [--peers TEXT …] [--faults TEXT …]
                                       [--at-once 6] [--json FILE]
 
-Installs the pinned peers into ``.peers/`` beside this file the first time (pip and npm). Prints Markdown.
+Installs the pinned peers the first time, see ``benchmarks/installed.py`` (pip and npm). Prints Markdown.
 """
 
 from __future__ import annotations

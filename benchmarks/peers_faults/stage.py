@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.descendants import Descendants
 from benchmarks.relay import Relay
 from tests.servers import Server
 
@@ -47,8 +46,7 @@ class Stage:
 
     def __init__(self, peer: Peer, row: str, kind: str) -> None:
         self.peer = peer
-        # Every process that descends from a worker carries it in its environment, however it detaches itself.
-        self._marker = f"PEER_STAGE={uuid.uuid4().hex}"
+        self._workers = Descendants()
         self._row = row
         self.server = Server(kind, appendonly=True)
         self._folder = tempfile.TemporaryDirectory(prefix="jobqueue-peer-")
@@ -66,8 +64,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for pid in self.processes():
-            _signal(pid, signal.SIGKILL)
+        self._workers.signal_all(signal.SIGKILL)
         for process in self._started:
             process.kill()
             process.wait()
@@ -84,7 +81,7 @@ class Stage:
         with (Path(self._folder.name) / f"worker-{self._logs}.log").open("wb") as log:
             process = subprocess.Popen(
                 self.peer.command("worker"),
-                env=self._environment(port) | dict([self._marker.split("=")]),
+                env=self._environment(port) | self._workers.environment,
                 cwd=ADAPTERS,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -94,27 +91,13 @@ class Stage:
         self._started.append(process)
         return process
 
-    def processes(self) -> list[int]:
-        """The pids of all workers and their children."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if self._marker.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                        found.append(int(entry.name))
-        return found
-
     def signal_all(self, number: signal.Signals) -> list[int]:
         """Send every worker process a signal, as to a whole container; the pids."""
-        pids = self.processes()
-        for pid in pids:
-            _signal(pid, number)
-        return pids
+        return self._workers.signal_all(number)
 
     def signal(self, pids: list[int], number: signal.Signals) -> None:
         """Send a signal to those of the processes that still live."""
-        for pid in set(pids) & set(self.processes()):
-            _signal(pid, number)
+        self._workers.signal(pids, number)
 
     def logs(self) -> str:
         """The ends of the workers' logs, for the curious."""
@@ -187,8 +170,3 @@ def within(seconds: float, done: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
