@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from benchmarks.installed import NodeLibrary
 from benchmarks.peers.cells import CELLS, Run
 from benchmarks.peers.peers import PEERS
 from benchmarks.peers.report import Report
 from benchmarks.peers.stage import Effort
 
 OURS = next(peer for peer in PEERS if peer.is_ours)
-OTHER = next(peer for peer in PEERS if not peer.is_ours)
+# Its versions are known without an installation.
+OTHER = next(peer for peer in PEERS if isinstance(peer.library, NodeLibrary))
 
 
 def report(*samples: tuple[float, float]) -> Report:
