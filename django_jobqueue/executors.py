@@ -80,7 +80,8 @@ class Inbox:
 
 class Executors:
     """Runs leases: ``async def`` jobs on an event loop, others in ``concurrency`` threads, each of which
-    takes the next from the inbox. The fetcher claims no more than ``concurrency`` of both together.
+    takes the next from the inbox. The fetcher claims no more than ``concurrency`` of both together, and a few more
+    for the threads to be held ready.
 
     An executor stores what it finished only while the fetcher waits for new jobs. Otherwise the
     fetcher stores it, together with what others finished and with its next claim.

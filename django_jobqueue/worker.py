@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import signals
@@ -246,19 +246,21 @@ class Worker:
         """Say hello, and settle what an earlier process of the same id left behind."""
         self._heartbeat.beat()
         self._is_registered = True
+        ready = self._storage.held_ready(self.id)
         for raw in self._storage.held(self.id):
-            self._settle_own(raw)
+            self._settle_own(raw, ready)
         self._must_reconcile = True
         return True
 
-    def _settle_own(self, raw: bytes) -> None:
-        """A message held before this process began: a started job has used an attempt."""
+    def _settle_own(self, raw: bytes, ready: Collection[str]) -> None:
+        """A message held before this process began: a job that was begun has used an attempt."""
         message = self._recovery.decode(self.id, raw)
         if message is None:
             return
         (state,) = self._storage.states([message.id])
         if state is not None and state.status is Status.PROCESSING:
-            self._recovery.settle(Suspect(self.id, SuspectKind.STALLED, raw, str(state)))
+            kind = SuspectKind.UNSTARTED if message.id in ready else SuspectKind.STALLED
+            self._recovery.settle(Suspect(self.id, kind, raw, str(state)))
 
     def _step(self) -> bool:
         """Commit, claim, or wait; false when there is nothing left to do."""

@@ -355,6 +355,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def held_ready(self, worker_id: str) -> set[str]:
+        """The ids of the jobs that a worker holds ready and has not begun."""
+
+    @abstractmethod
     def begin(self, worker_id: str, job_id: str) -> None:
         """Say that a job which was held ready is about to run. Does not wait for an answer, and never raises."""
 

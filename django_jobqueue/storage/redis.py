@@ -297,6 +297,10 @@ class RedisStorage(Storage):
         ]
         return applied, claim
 
+    def held_ready(self, worker_id: str) -> set[str]:
+        (ids,) = self._transport.commands("reading what is held ready", ("SMEMBERS", self.keys.ahead(worker_id)))
+        return {text(job_id) for job_id in ids}
+
     def begin(self, worker_id: str, job_id: str) -> None:
         self._beginnings.send(self.keys.ahead(worker_id), job_id)
 

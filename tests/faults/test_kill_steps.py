@@ -44,8 +44,9 @@ def renews_a_lease(command: Command) -> bool:
 
 
 WORKER_STEPS = both_moments(
-    ("renew", 1), ("LRANGE", 1), ("BLMOVE", 1), ("start", 1), ("complete", 1), ("claim", 1), ("retry", 1),
-    ("complete", 2), ("retry", 2), ("fail", 1), ("renew", 1, renews_a_lease), ("release", 1), ("unregister", 1),
+    ("renew", 1), ("SMEMBERS", 1), ("LRANGE", 1), ("BLMOVE", 1), ("start", 1), ("complete", 1), ("claim", 1),
+    ("retry", 1), ("complete", 2), ("retry", 2), ("fail", 1), ("renew", 1, renews_a_lease), ("release", 1),
+    ("unregister", 1),
 )  # fmt: skip
 
 

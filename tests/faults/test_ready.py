@@ -129,6 +129,17 @@ def test_clearing_a_queue_takes_the_marks(storage: RedisStorage, server: Server,
         assert client.keys(f"{queue.config.key_prefix}*") == []
 
 
+def test_a_worker_that_starts_again_under_its_id_takes_back_what_it_had_held_ready(queue: Queue) -> None:
+    enqueue(queue.storage, *(message(job_id, max_attempts=1) for job_id in ("begun", "ready")))
+    queue.storage.commit("me", (), 1, 1)
+    ran = []
+
+    Worker(queue, handler=lambda job: ran.append((job.id, job.attempts)), worker_id="me").run_until_empty()
+
+    assert ran == [("ready", 1)]
+    assert (_status(queue, "begun"), _status(queue, "ready")) == (Status.FAILED, Status.COMPLETED)
+
+
 def test_a_job_that_kills_its_process_costs_those_held_ready_no_attempt(
     queue: Queue, start_command: Callable[..., CommandProcess], server: Server, tmp_path: Path
 ) -> None:

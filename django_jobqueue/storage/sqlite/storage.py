@@ -252,6 +252,9 @@ class SQLiteStorage(Storage):
                 transitions.start(rows, row, worker_id)
             return applied, Claim([rows.message(row) for row in claimed], [], rows.backlog if limit else 0)
 
+    def held_ready(self, worker_id: str) -> set[str]:
+        return set()
+
     def begin(self, worker_id: str, job_id: str) -> None:
         """Nothing: a claim gives no jobs to be held ready, as there is no round trip to hide."""
 
