@@ -297,8 +297,12 @@ class Worker:
         return free, min(ahead, self._jobs_left - free)
 
     def _commit_and_claim(self, finished: list[Finished], wanted: int, ahead: int) -> bool:
+        asked_at = time.monotonic()
         claim = self._executors.commit(finished, wanted, ahead)
-        if wanted or ahead:
+        if time.monotonic() - asked_at > self.queue.config.visibility_timeout / 2:
+            # This process was frozen, or the server: what it gave may be another's by now. Look what is held.
+            self._must_reconcile, self._backlog = True, claim.backlog
+        elif wanted or ahead:
             self._take_on(claim)
         # What was committed may have put a job back at the head, after the claim if its script had to
         # be loaded first; so only a claim on its own tells that nothing is left.
@@ -404,11 +408,6 @@ class Worker:
                 return True
             return self._leases.changed.wait(max(0.0, timeout))
 
-    def _await_finished(self, timeout: float) -> None:
-        with self._leases.changed:
-            if not self._leases.has_finished():
-                self._leases.changed.wait(timeout)
-
     def _broken(self, error: BaseException) -> None:
         """A fault of ours ended an executor; without it the worker would silently run fewer jobs."""
         logger.error("worker %s ends because of an unexpected error", self.id, exc_info=error)
@@ -447,7 +446,7 @@ class Worker:
                     time.sleep(max(0.0, min(next(delays), self._time_left())))
             if self._time_left() <= 0:
                 return
-            self._await_finished(self._time_left())
+            self._leases.await_finished(1, self._time_left())
 
     def _time_left(self) -> float:
         return (self._give_back_at or 0.0) - time.monotonic()
