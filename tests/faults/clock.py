@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 
 class FaketimeNotFound(RuntimeError):
@@ -21,7 +22,20 @@ def clock_environment(offset: str) -> dict[str, str]:
     program = shutil.which("faketime")
     if program is None:
         raise FaketimeNotFound("faketime is not in PATH; run: apt-get install faketime")
+    _forget_the_dead()
     # Only the program knows where its library lies.
     command = [program, "-m", "--exclude-monotonic", "-f", offset, "printenv", "LD_PRELOAD"]
     library = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def _forget_the_dead() -> None:
+    """Remove the shared memory of processes that are gone.
+
+    It bears the number of its process, and stays when that is killed. A later process of the same number
+    then complains, and the program faketime fails.
+    """
+    for left in Path("/dev/shm").glob("*faketime_*"):
+        number = left.name.rpartition("_")[2]
+        if number.isdigit() and not Path("/proc", number).exists():
+            left.unlink(missing_ok=True)
