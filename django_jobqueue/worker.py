@@ -299,11 +299,12 @@ class Worker:
     def _commit_and_claim(self, finished: list[Finished], wanted: int, ahead: int) -> bool:
         asked_at = time.monotonic()
         claim = self._executors.commit(finished, wanted, ahead)
-        if time.monotonic() - asked_at > self.queue.config.visibility_timeout / 2:
-            # This process was frozen, or the server: what it gave may be another's by now. Look what is held.
-            self._must_reconcile, self._backlog = True, claim.backlog
-        elif wanted or ahead:
-            self._take_on(claim)
+        if wanted or ahead:
+            if time.monotonic() - asked_at > self.queue.config.visibility_timeout / 2:
+                # This process was frozen, or the server: what it gave may be another's by now. Look what is held.
+                self._must_reconcile, self._backlog = True, claim.backlog
+            else:
+                self._take_on(claim)
         # What was committed may have put a job back at the head, after the claim if its script had to
         # be loaded first; so only a claim on its own tells that nothing is left.
         if self._burst and not finished and not (claim.messages or claim.unread or claim.ready or claim.backlog):

@@ -75,7 +75,7 @@ class Bare:
         self._enqueue = Template(enqueue_call(keys, NewJob(marked), False, False).command(), (*ids, -1))
         outcome = Complete(marked, RESULT, RESULT_TTL_MS)
         self._complete = Template(outcome_call(keys, WORKER, outcome).command(), (*ids, notify))
-        names = (keys.jobs, keys.processing(WORKER), keys.cancelled, keys.queue)
+        names = (keys.jobs, keys.processing(WORKER), keys.cancelled, keys.queue, keys.ahead(WORKER))
         start = Call(script("start"), names, (*ids, -1, -2, WORKER, keys.events))
         self._start = Template(start.command(), (*ids, -1, -2))
         names = (keys.jobs, keys.results, keys.errors, keys.dead, keys.progress)

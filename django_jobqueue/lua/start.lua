@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Mark a message that BLMOVE has taken as started, or drop it when its job was cancelled.
 --
--- KEYS  1 jobs (hash)  2 processing (list)  3 cancelled (hash)  4 queue (list)
+-- KEYS  1 jobs (hash)  2 processing (list)  3 cancelled (hash)  4 queue (list)  5 ahead (set)
 -- ARGV  1 id  2 message, exactly as taken  3 createdAt  4 attempts  5 worker id  6 events channel
 -- Returns {verdict, messages still in the queue}; the verdict is "started", "dropped" (cancelled
 --         or outdated; no longer held) or "lost" (the lease was gone, nothing changed).
@@ -18,6 +18,8 @@ local worker_id, events = ARGV[5], ARGV[6]
 if not redis.call("LPOS", processing, message) then
   return { "lost", redis.call("LLEN", queue) }
 end
+-- Of a claim that held it ready, and whose answer was lost.
+redis.call("SREM", KEYS[5], id)
 if
   take_tombstone(cancelled, id, created_at)
   or not is_live(redis.call("HGET", jobs, id), created_at, attempts)

@@ -269,7 +269,7 @@ class RedisStorage(Storage):
         verdict, backlog = self._transport.run(
             f"starting job {message.id!r}",
             "start",
-            (keys.jobs, keys.processing(worker_id), keys.cancelled, keys.queue),
+            (keys.jobs, keys.processing(worker_id), keys.cancelled, keys.queue, keys.ahead(worker_id)),
             message.id,
             message.raw,
             message.created_at,

@@ -13,7 +13,7 @@ from django_jobqueue.context import JobContext
 from django_jobqueue.message import JobMessage, Status
 from django_jobqueue.pace import MAX_IN_HAND
 from django_jobqueue.queue import Queue
-from django_jobqueue.storage.base import Release, Suspect, SuspectKind
+from django_jobqueue.storage.base import Release, Suspect, SuspectKind, Verdict
 from django_jobqueue.storage.redis import RedisStorage
 from django_jobqueue.worker import Worker
 from tests.app import jobs
@@ -93,6 +93,17 @@ def test_a_job_held_ready_comes_back_as_it_was(hasty: RedisStorage, server: Serv
     assert [state(hasty, job_id) for job_id in ("fresh", "retried")] == ["queued", "failing:1"]
     assert marks(server, queue) == set()
     assert hasty.claim("other", 2).messages == [retried.raw, fresh.raw]
+
+
+def test_a_job_held_ready_by_a_claim_whose_answer_was_lost_counts_as_started_once_it_is(
+    hasty: RedisStorage, server: Server, queue: Queue
+) -> None:
+    (ready,) = hold(hasty, message("a"), message("b"))
+
+    assert hasty.start("worker", ready)[0] is Verdict.STARTED
+
+    assert marks(server, queue) == set()
+    assert suspects(hasty)["b"].kind is SuspectKind.STALLED
 
 
 def test_a_job_held_ready_can_be_given_back(storage: RedisStorage, server: Server, queue: Queue) -> None:
