@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable, Sequence
 
 from . import signals
 from .backoff import outage_delays
@@ -13,12 +14,15 @@ from .exceptions import StorageError, StorageFullError, UnsupportedServer
 from .outage import Outage
 from .queue import Queue
 from .recovery import Recovery
-from .storage.base import Suspect, SuspectKind
+from .storage.base import Heartbeat, Suspect, SuspectKind
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between looks at the scheduled jobs: a due job must start within one second.
-PROMOTE_INTERVAL = 0.9
+#: Seconds between looks at the scheduled jobs when none is due sooner: that one is, is told, but could be missed.
+PROMOTE_INTERVAL = 5.0
+
+#: The same where another library shares the queue; see ``Storage.is_shared``.
+SHARED_PROMOTE_INTERVAL = 0.9
 
 #: Seconds between two rounds of forgetting.
 EXPIRE_INTERVAL = 5.0
@@ -90,6 +94,9 @@ class Reaper:
         self._outage = outage or Outage(f"reaper of queue {queue.alias!r}")
         self._stopping = False
         self._woken = threading.Event()
+        # Set by the subscriber's thread: a job is due sooner than was known.
+        self._due_sooner = threading.Event()
+        self._listening: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._is_leader = False
         #: Why the thread of ``start`` has ended, when it was not told to.
@@ -116,13 +123,12 @@ class Reaper:
             UnsupportedServer: the server is too old.
         """
         logger.info("reaper %s of queue %r starts", self.id, self.queue.alias)
-        stop_listening = None
         delays = outage_delays()
         try:
             while not self._stopping:
                 try:
-                    if stop_listening is None and self._elects:
-                        stop_listening = self.queue.storage.listen_lock(self._leader_left)
+                    if not self._listening:
+                        self._listen()
                     wait = self._step()
                 except UnsupportedServer:
                     raise
@@ -140,8 +146,9 @@ class Reaper:
                 self._woken.wait(wait)
                 self._woken.clear()
         finally:
-            if stop_listening is not None:
-                stop_listening()
+            for end in self._listening:
+                end()
+            self._listening = []
             self._resign()
             logger.info("reaper %s of queue %r has stopped", self.id, self.queue.alias)
 
@@ -183,8 +190,9 @@ class Reaper:
         Returns:
             The number of abandoned jobs settled and due jobs queued.
         """
-        self._sweep()
-        settled = self._look_after_workers()
+        heartbeats = self.queue.storage.heartbeats()
+        self._sweep(heartbeats)
+        settled = self._look_after_workers(heartbeats)
         self._expire()
         moved, _ = self._promote()
         return settled + moved
@@ -198,6 +206,15 @@ class Reaper:
             self.error = error
             logger.error("reaper %s ends: %s", self.id, error)
 
+    def _listen(self) -> None:
+        self._listening.append(self.queue.storage.listen_schedule(self._hear_of_schedule))
+        if self._elects:
+            self._listening.append(self.queue.storage.listen_lock(self._leader_left))
+
+    def _hear_of_schedule(self) -> None:
+        self._due_sooner.set()
+        self._woken.set()
+
     def _leader_left(self) -> None:
         self._lock.retry_now()
         self._woken.set()
@@ -209,19 +226,23 @@ class Reaper:
         if not self._elects:
             self._lead(True)
         now = time.monotonic()
-        if now >= self._next_sweep:
-            self._sweep()
-            self._next_sweep = now + self._sweep_interval
         if now >= self._next_look:
-            self._look_after_workers()
+            heartbeats = self.queue.storage.heartbeats()
+            if now >= self._next_sweep:
+                self._sweep(heartbeats)
+                self._next_sweep = now + self._sweep_interval
+            self._look_after_workers(heartbeats)
             self._next_look = now + self._look_interval
         # Before promoting, which a server without memory refuses: this makes room.
         if now >= self._next_expire:
             self._expire()
             self._next_expire = now + EXPIRE_INTERVAL
+        if self._due_sooner.is_set():
+            self._due_sooner.clear()
+            self._next_promote = 0.0
         if now >= self._next_promote:
             self._next_promote = now + self._promote_if_room()
-        due = min(self._next_sweep, self._next_look, self._next_expire, self._next_promote) - time.monotonic()
+        due = min(self._next_look, self._next_expire, self._next_promote) - time.monotonic()
         return max(0.0, min(due, self._lock.wait) if self._elects else due)
 
     def _promote_if_room(self) -> float:
@@ -230,9 +251,10 @@ class Reaper:
             _, next_due = self._promote()
         except StorageFullError as error:
             self._outage.failed("promotion", error)
-            return PROMOTE_INTERVAL
+            return SHARED_PROMOTE_INTERVAL
         self._outage.works("promotion")
-        return PROMOTE_INTERVAL if next_due is None else min(PROMOTE_INTERVAL, next_due)
+        longest = SHARED_PROMOTE_INTERVAL if self.queue.storage.is_shared else PROMOTE_INTERVAL
+        return longest if next_due is None else min(longest, next_due)
 
     def _lead(self, leads: bool) -> bool:
         if leads and not self._is_leader:
@@ -256,10 +278,9 @@ class Reaper:
 
     # The work
 
-    def _look_after_workers(self) -> int:
+    def _look_after_workers(self, heartbeats: Sequence[Heartbeat]) -> int:
         """Settle what workers have abandoned, and take dead workers off the list."""
         storage = self.queue.storage
-        heartbeats = storage.heartbeats()
         ids = [heartbeat.worker_id for heartbeat in heartbeats]
         suspects = storage.suspects([*ids, *self._vanished])
         settled = sum(self._recovery.settle(suspect) for suspect in self._overdue(suspects))
@@ -271,11 +292,11 @@ class Reaper:
                 storage.unregister(heartbeat.worker_id, heartbeat.at_ms)
         return settled
 
-    def _sweep(self) -> None:
+    def _sweep(self, heartbeats: Sequence[Heartbeat]) -> None:
         """Tidy what other libraries left behind, and look for lists of workers that are not listed."""
         storage = self.queue.storage
         storage.sweep()
-        known = [heartbeat.worker_id for heartbeat in storage.heartbeats()]
+        known = [heartbeat.worker_id for heartbeat in heartbeats]
         # Each step finds some; they stay until nothing is left in their lists.
         self._vanished |= storage.vanished_workers(known)
 

@@ -127,7 +127,7 @@ class Bare:
         messages: list[bytes] = []
         while True:
             outcomes = [self.complete_command(json.loads(raw), raw) for raw in messages]
-            *stored, (backlog, messages, _) = self.pipelined([*outcomes, self.claim])
+            *stored, (backlog, messages, *_) = self.pipelined([*outcomes, self.claim])
             if stored.count(APPLIED) != len(outcomes):
                 raise RuntimeError(f"jobs were not completed: {stored}")
             done += len(outcomes)

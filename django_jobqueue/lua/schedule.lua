@@ -3,9 +3,10 @@
 --
 -- KEYS  1 jobs (hash)  2 scheduled (zset)  3 scheduled:messages (hash)  4 cancelled (hash)
 -- ARGV  1 id  2 message  3 createdAt  4 "1" when sent again after a lost reply  5 delay in ms
---       6 "1" when a job that is there already is to be replicated again
+--       6 "1" when a job that is there already is to be replicated again  7 channel of the schedule
 -- Returns "scheduled" when the job waits; "clash" or the state in the way as in enqueue.lua.
--- Publishes nothing; promote.lua publishes "<id>:queued".
+-- Publishes when it is due on the channel of the schedule, if no other is due sooner; promote.lua publishes
+-- "<id>:queued".
 
 --!include clock
 --!include state
@@ -24,7 +25,11 @@ if refused then
   return refused
 end
 
-redis.call("ZADD", scheduled, text_of(now_ms() + tonumber(delay_ms)), id)
+local due = text_of(now_ms() + tonumber(delay_ms))
+redis.call("ZADD", scheduled, due, id)
 redis.call("HSET", messages, id, message)
 redis.call("HSET", jobs, id, waiting) -- last, as in enqueue.lua
+if redis.call("ZRANK", scheduled, id) == 0 then
+  redis.call("PUBLISH", ARGV[7], due)
+end
 return "scheduled"

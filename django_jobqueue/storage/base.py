@@ -419,6 +419,16 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def listen_schedule(self, on_first: Callable[[], None]) -> Callable[[], None]:
+        """Call back when a job is due sooner than all others that wait, and when such news may have been missed;
+        returns at once a callable that ends it."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another library was seen whose TTLs ``promote`` must take off, about once a second."""
+        return False
+
+    @abstractmethod
     def expire(self, limit: int) -> int:
         """Forget finished jobs whose TTL is over; fewer than the limit looked at means that none is left."""
 

@@ -60,7 +60,7 @@ def enqueue_call(keys: Keys, job: NewJob, resent: bool, replicates: bool) -> Cal
     args = (message.id, message.raw, message.created_at, int(resent))
     if job.delay_ms:
         names = (keys.jobs, keys.scheduled, keys.scheduled_messages, keys.cancelled)
-        return Call(script("schedule"), names, (*args, job.delay_ms, int(replicates)))
+        return Call(script("schedule"), names, (*args, job.delay_ms, int(replicates), keys.schedule_channel))
     return Call(script("enqueue"), (keys.jobs, keys.queue, keys.cancelled), (*args, keys.events, int(replicates)))
 
 
@@ -94,7 +94,8 @@ def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:
             names_retry = (keys.jobs, keys.queue, processing, keys.scheduled, keys.scheduled_messages)
             following = outcome.following
             args_retry = (
-                message.id, message.raw, following.raw, following.attempts, outcome.delay_ms, *channels
+                message.id, message.raw, following.raw, following.attempts, outcome.delay_ms, *channels,
+                keys.schedule_channel,
             )  # fmt: skip
             return Call(script("retry"), names_retry, args_retry)
         case Release():

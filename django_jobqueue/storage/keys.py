@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+#: The channel of the scripts of the Node library 0.5.0, whatever its prefix is.
+NODE_EVENTS = "job:events"
+
 
 class Keys:
     """Every key and channel of one queue, made from its prefix.
@@ -70,6 +73,11 @@ class Keys:
     def lock_channel(self) -> str:
         """The channel on which a leader says that it gave up the lock."""
         return f"{self.lock}:released"
+
+    @property
+    def schedule_channel(self) -> str:
+        """The channel on which it is told that a job is due sooner than all others."""
+        return f"{self.scheduled}:first"
 
     def fixed(self) -> Iterator[str]:
         """All keys but the processing lists."""

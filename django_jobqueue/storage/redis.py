@@ -35,6 +35,7 @@ from .beginnings import Beginnings
 from .calls import claim_call, enqueue_call, outcome_call, parts, promote_call, sweep_calls
 from .connections import BlockingConnection, Connector, storage_errors
 from .keys import Keys
+from .news import listen_schedule
 from .pages import read_details, read_page
 from .replication import run_replicated
 from .replies import exact_bytes, kept_message, milliseconds, record, text, whole
@@ -82,6 +83,7 @@ class RedisStorage(Storage):
         self._blocking: BlockingConnection | None = None
         self._beginnings = Beginnings(self._connector)
         self._scan_cursor: bytes | int = 0
+        self._is_shared = False
         self._sweep_cursors = dict.fromkeys(("jobs", "results", "errors", "cancelled", "progress"), b"0")
 
     # Producers
@@ -239,6 +241,12 @@ class RedisStorage(Storage):
 
     def listen_lock(self, on_release: Callable[[], None]) -> Callable[[], None]:
         return self._subscriptions().listen(self.keys.lock_channel, lambda _: on_release(), confirm=False)
+
+    def listen_schedule(self, on_first: Callable[[], None]) -> Callable[[], None]:
+        return listen_schedule(self._subscriptions(), self.keys, on_first, self._note_node)
+
+    def _note_node(self) -> None:
+        self._is_shared = True
 
     def _subscriptions(self) -> Subscriber:
         with self._lock:
@@ -401,13 +409,18 @@ class RedisStorage(Storage):
         keys = self.keys
         ttl_ms = int(self.config.result_ttl * 1000)
         call = promote_call(keys, limit, ttl_ms, QUARANTINE_LIMIT)
-        ((moved, next_ms, rejected),) = self._transport.run_all("promoting due jobs", [call])
+        ((moved, next_ms, rejected, had_ttl),) = self._transport.run_all("promoting due jobs", [call])
         if rejected:
             logger.error(
                 "%d delayed or retried jobs failed when they were due, for their messages are gone or damaged",
                 rejected, extra={"queue": self.config.alias},
             )  # fmt: skip
+        self._is_shared = self._is_shared or had_ttl > 0
         return moved, None if next_ms < 0 else next_ms / 1000
+
+    @property
+    def is_shared(self) -> bool:
+        return self._is_shared
 
     def expire(self, limit: int) -> int:
         keys = self.keys

@@ -9,7 +9,7 @@ import selectors
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .cluster import Node
@@ -36,10 +36,11 @@ RECONNECT_DELAYS = (0.1, 5.0)
 class _Channel:
     """One subscribed channel and who listens to it."""
 
-    __slots__ = ("confirmed", "listeners", "name")
+    __slots__ = ("announced", "confirmed", "listeners", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, announced: bool) -> None:
         self.name = name
+        self.announced = announced
         self.listeners: dict[object, tuple[Callable[[bytes], None], Callable[[], None] | None]] = {}
         self.confirmed = threading.Event()
 
@@ -78,8 +79,8 @@ class Subscriber:
             name: the channel.
             on_message: gets each message, in the subscriber's thread; must not block.
             on_resync: called after the connection was lost and restored.
-            confirm: return only when the server has confirmed the subscription; otherwise at once,
-                for messages that may be missed.
+            confirm: return only when the server has confirmed the subscription; otherwise at once, and
+                ``on_resync`` is called when it is confirmed.
 
         Returns:
             A callable that ends it. It may be called more than once.
@@ -91,7 +92,7 @@ class Subscriber:
         with self._lock:
             channel = self._channels.get(name)
             if channel is None:
-                channel = self._channels[name] = _Channel(name)
+                channel = self._channels[name] = _Channel(name, announced=not confirm)
                 self._wishes.append(("SUBSCRIBE", channel))
             channel.listeners[key] = (on_message, on_resync)
             self._ensure_thread()
@@ -268,7 +269,10 @@ class _Session:
                 self._call(on_message, reply[2])
         elif kind == b"subscribe":
             channel = self._pending.popleft()
+            is_new = not channel.confirmed.is_set()
             channel.confirmed.set()
+            if is_new and channel.announced:
+                self._call_all([channel])
             if channel is self._resync_after:
                 self._resync_after = None
                 self._resync()
@@ -277,7 +281,13 @@ class _Session:
 
     def _resync(self) -> None:
         with self._subscriber._lock:
-            listeners = [one for channel in self._subscriber._channels.values() for one in channel.listeners.values()]
+            channels = list(self._subscriber._channels.values())
+        self._call_all(channels)
+
+    def _call_all(self, channels: Iterable[_Channel]) -> None:
+        """Tell the listeners of channels that messages may have been missed."""
+        with self._subscriber._lock:
+            listeners = [one for channel in channels for one in channel.listeners.values()]
         for on_resync in {callback for _, callback in listeners if callback is not None}:
             self._call(on_resync)
 

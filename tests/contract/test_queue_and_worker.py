@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from django_jobqueue import reaper
 from django_jobqueue.conf import QueueConfig
 from django_jobqueue.exceptions import JobCancelledError, JobFailedError, JobTimeoutError
 from django_jobqueue.message import Status
@@ -117,6 +118,17 @@ def test_a_delayed_job_runs(queue: Queue, work: Callable[..., Worker]) -> None:
     work(queue, lambda job: job.payload)
 
     assert queue.enqueue_and_wait("a", 1, delay=0.05) == 1
+
+
+def test_a_delayed_job_runs_though_nobody_looks_at_the_schedule(
+    queue: Queue, work: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "PROMOTE_INTERVAL", 3600.0)
+    work(queue, lambda job: job.payload)
+    wait_until(lambda: queue.stats().leader is not None, 5, lambda: AssertionError("no leader"))
+    queue.enqueue("much later", delay=7200)
+
+    assert [queue.enqueue_and_wait(f"job-{n}", n, delay=0.05, timeout=30) for n in range(3)] == [0, 1, 2]
 
 
 def test_a_cancelled_job_wakes_its_waiter(queue: Queue, make_queue: Callable[..., Queue]) -> None:

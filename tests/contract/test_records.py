@@ -199,6 +199,33 @@ def test_a_lock_runs_out(storage: Storage) -> None:
     wait_until(lambda: storage.acquire_lock("you", 60), 5, lambda: AssertionError("the lock did not run out"))
 
 
+def test_only_a_job_that_is_due_sooner_than_all_others_is_told(storage: Storage) -> None:
+    told, heard = queue.Queue[bool](), queue.Queue[str]()
+    ends = [
+        storage.listen_schedule(lambda: told.put(True)),
+        # Confirmed after the other, as both are heard in one thread; so are the messages.
+        storage.listen_events(lambda job_id, event: heard.put(f"{job_id}:{event}")),
+    ]
+    while not told.empty():
+        told.get()
+
+    enqueue(storage, message("due"), delay_ms=100_000)
+    assert told.get(timeout=5)
+    enqueue(storage, message("due-later"), delay_ms=200_000)
+    commit(storage, retry(claimed(storage, "retried-later"), delay_ms=300_000))
+    while heard.get(timeout=5) != "retried-later:failing":
+        pass
+    assert told.empty()
+    enqueue(storage, message("due-sooner"), delay_ms=50_000)
+    assert told.get(timeout=5)
+    commit(storage, retry(claimed(storage, "retried-sooner"), delay_ms=20_000))
+    assert told.get(timeout=5)
+    assert told.empty()
+
+    for end in ends:
+        end()
+
+
 def test_a_lock_given_up_is_told(storage: Storage) -> None:
     released: queue.Queue[bool] = queue.Queue()
     end = storage.listen_lock(lambda: released.put(True))

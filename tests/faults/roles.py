@@ -117,7 +117,8 @@ def work(role: Queue, everything: Queue, check: Check) -> None:
         role.storage.begin("quick", job.id)
         commit(role.storage, Release(job), worker_id="quick")
     (started,) = (JobMessage.decode(raw) for raw in role.storage.held("quick"))
-    commit(role.storage, Release(started), worker_id="quick")
+    commit(role.storage, retry(started, delay_ms=1), worker_id="quick")
+    until(lambda: everything.storage.promote(1)[0] == 1, check)
     check()
 
     worker = Worker(role, handler=handler, concurrency=2, reaper=False)

@@ -187,6 +187,9 @@ class SQLiteStorage(Storage):
     def listen_events(self, on_event: Callable[[str, str], None]) -> Callable[[], None]:
         return self._feed.listen(Listener(on_event, _JOB_EVENTS))
 
+    def listen_schedule(self, on_first: Callable[[], None]) -> Callable[[], None]:
+        return self._feed.listen(Listener(lambda *_: on_first(), frozenset({transitions.FIRST}), on_gap=on_first))
+
     def listen_lock(self, on_release: Callable[[], None]) -> Callable[[], None]:
         return self._feed.listen(Listener(lambda *_: on_release(), frozenset({LOCK_RELEASED}), on_gap=on_release))
 

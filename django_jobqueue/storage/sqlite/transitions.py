@@ -23,6 +23,9 @@ from .rows import Place, Row, Rows
 #: Malformed messages kept for inspection; the oldest go first.
 QUARANTINE_LIMIT = 10_000
 
+#: The event of the schedule: a job is due sooner than all others that wait.
+FIRST = "first"
+
 
 def enqueue(rows: Rows, job: NewJob) -> Accepted:
     """Queue or schedule a new job, unless its id is taken."""
@@ -33,6 +36,7 @@ def enqueue(rows: Rows, job: NewJob) -> Accepted:
     if job.delay_ms:
         state = JobState(Status.SCHEDULED, message.created_at)
         rows.add(message.id, Place.SCHEDULED, rows.now + job.delay_ms, str(state), message.raw)
+        _tell_if_first(rows, message.id)
     else:
         state = JobState(Status.QUEUED, message.created_at)
         rows.add(message.id, Place.QUEUE, rows.tail, str(state), message.raw)
@@ -193,9 +197,16 @@ def _retry(rows: Rows, row: Row, outcome: Retry) -> None:
     if outcome.delay_ms:
         due = rows.now + outcome.delay_ms
         rows.change(row, place=Place.SCHEDULED, rank=due, state=state, worker=None, message=following.raw)
+        _tell_if_first(rows, row.id)
     else:
         _to_head(rows, row, state, following)
     rows.publish(row.id, "failing")
+
+
+def _tell_if_first(rows: Rows, job_id: str) -> None:
+    """Tell the reaper when a job that has just been scheduled is due sooner than all others."""
+    if [row.id for row in rows.first(Place.SCHEDULED, 1)] == [job_id]:
+        rows.publish("", FIRST)
 
 
 def _release(rows: Rows, worker_id: str, row: Row | None, message: JobMessage) -> bool:
