@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from enum import Enum
 
 from django.db import connections
 
@@ -23,16 +24,24 @@ from .threads import in_thread
 logger = logging.getLogger(__name__)
 
 
+class Duty(Enum):
+    """What an executor can do but running jobs."""
+
+    FETCH = "fetch"
+
+
 class Inbox:
     """Jobs for which no thread is free yet; what an executor takes, guarded by ``_changed``.
 
     One executor is woken when jobs come, and it wakes the next one when it leaves some. So a thread that is done
     with each job at once does them all, and the others are not woken for nothing: that costs more than such a job.
+    The fetcher's duty lies here, too, while it passes from one to another, and is taken first.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._waiting: deque[Lease] = deque()
+        self._duty_is_free = True
         self._idle = 0
         self._is_waking = False
         self._is_closed = False
@@ -43,21 +52,32 @@ class Inbox:
             self._waiting.extend(leases)
             self._wake_one()
 
-    def get(self) -> Lease | None:
-        """The next job, as soon as there is one; ``None`` when there will be none."""
+    def pass_duty(self) -> bool:
+        """Give the duty to an idle executor; false when none is."""
         with self._changed:
-            while not self._waiting:
+            self._duty_is_free = self._idle > 0
+            self._wake_one()
+            return self._duty_is_free
+
+    def get(self) -> Lease | Duty | None:
+        """The duty or the next job, as soon as there is one; ``None`` when there will be none."""
+        with self._changed:
+            while not (self._waiting or self._duty_is_free):
                 if self._is_closed:
                     return None
                 self._idle += 1
                 self._changed.wait()
                 self._is_waking = False
-            lease = self._waiting.popleft()
+            taken: Lease | Duty
+            if self._duty_is_free:
+                self._duty_is_free, taken = False, Duty.FETCH
+            else:
+                taken = self._waiting.popleft()
             self._wake_one()
-            return lease
+            return taken
 
     def _wake_one(self) -> None:
-        if self._waiting and self._idle and not self._is_waking:
+        if (self._waiting or self._duty_is_free) and self._idle and not self._is_waking:
             self._idle -= 1
             self._is_waking = True
             self._changed.notify()
@@ -79,9 +99,9 @@ class Inbox:
 
 
 class Executors:
-    """Runs leases: ``async def`` jobs on an event loop, others in ``concurrency`` threads, each of which
-    takes the next from the inbox. The fetcher claims no more than ``concurrency`` of both together, and a few more
-    for the threads to be held ready.
+    """Runs leases: ``async def`` jobs on an event loop, others in threads, each of which takes the next from the
+    inbox. One more than ``concurrency`` of them, as one is on the fetcher's duty. That claims no more than
+    ``concurrency`` jobs of both together, and a few more for the threads to be held ready.
 
     An executor stores what it finished only while the fetcher waits for new jobs. Otherwise the
     fetcher stores it, together with what others finished and with its next claim.
@@ -109,11 +129,17 @@ class Executors:
         self._inbox = Inbox()
         self._loop = JobLoop(self._run_on_loop, on_error)
         self._threads = [
-            threading.Thread(target=self._run, name=f"jobqueue-executor-{n}", daemon=True) for n in range(concurrency)
+            threading.Thread(target=self._run, name=f"jobqueue-executor-{n}", daemon=True)
+            for n in range(concurrency + 1)
         ]
 
-    def start(self) -> None:
-        """Start the threads."""
+    def start(self, attend: Callable[[], Lease | None]) -> None:
+        """Start the threads.
+
+        Args:
+            attend: what the executor on duty does; returns a job that it shall run.
+        """
+        self._attend = attend
         for thread in self._threads:
             thread.start()
 
@@ -133,6 +159,14 @@ class Executors:
                 self._loop.put(lease)
         self._inbox.put(for_threads)
         return refused
+
+    def takes_thread(self, lease: Lease) -> bool:
+        """Whether a job needs a thread."""
+        return not self._runner.is_async(lease)
+
+    def pass_duty(self) -> bool:
+        """Give the fetcher's duty to an idle executor; false when none is."""
+        return self._inbox.pass_duty()
 
     @property
     def waiting(self) -> int:
@@ -176,7 +210,10 @@ class Executors:
 
     def _run(self) -> None:
         try:
-            while (lease := self._inbox.get()) is not None:
+            while (taken := self._inbox.get()) is not None:
+                lease = self._attend() if isinstance(taken, Duty) else taken
+                if lease is None:
+                    continue
                 if lease.given_back or (lease.is_ready and not self._begin(lease)):
                     continue
                 if self._leases.finish(self._runner.run(lease)):

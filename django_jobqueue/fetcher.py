@@ -1,0 +1,317 @@
+"""``Fetcher``: claims messages, hands them to the executors, and stores what has finished."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from .backoff import outage_delays
+from .context import JobContext
+from .exceptions import StorageError, StorageFullError, UnsupportedServer
+from .executors import Executors
+from .heartbeat import Heartbeat
+from .leases import Leases
+from .message import JobMessage, Status
+from .outage import Outage
+from .pace import Pace
+from .recovery import Recovery
+from .runner import Finished, Lease
+from .storage.base import Claim, Release, Suspect, SuspectKind, Verdict
+
+if TYPE_CHECKING:
+    from .queue import Queue
+
+#: Seconds between claims while the server, at maxmemory, refuses BLMOVE.
+FULL_POLL_INTERVAL = 0.5
+
+#: Looks in one visibility timeout at what the server says this worker holds.
+LOOKS_PER_TIMEOUT = 3
+
+#: Seconds that finished jobs may wait for others, to be stored together, while the executors have work.
+GROUP_TIME = 0.002
+
+#: Seconds that jobs held ready wait for a slot; then they go back to the queue.
+PATIENCE = 0.1
+
+#: Seconds for which a job counts behind which others waited too long.
+STUCK = 1.0
+
+
+class Fetcher:
+    """Commits finished jobs together with the next claim; when there is nothing to do, waits in BLMOVE.
+
+    One executor at a time is on duty, and only that one uses this object. When BLMOVE brings a job and there are no
+    more, it gives the duty to an idle executor and runs the job itself: to wake another thread for the job takes
+    longer than most of what else is between the enqueue and its first line.
+
+    Args:
+        worker_id: of the worker.
+        concurrency: jobs at a time.
+        stopping: set when the worker takes no more jobs.
+        jobs_left: how many more it takes; ``None`` for no limit.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        worker_id: str,
+        concurrency: int,
+        leases: Leases,
+        executors: Executors,
+        heartbeat: Heartbeat,
+        recovery: Recovery,
+        outage: Outage,
+        stopping: threading.Event,
+        jobs_left: int | None,
+    ) -> None:
+        self._queue = queue
+        self._storage = queue.storage
+        self._worker_id = worker_id
+        self._concurrency = concurrency
+        self._leases = leases
+        self._executors = executors
+        self._heartbeat = heartbeat
+        self._recovery = recovery
+        self._outage = outage
+        self._stopping = stopping
+        self.jobs_left = jobs_left
+        #: Whether to end when nothing is queued and nothing runs here.
+        self.is_burst = False
+        self.is_registered = False
+        #: Set when nobody is on duty any more: the worker stops, or all is done.
+        self.ended = threading.Event()
+        #: Why, when it was not told to.
+        self.error: BaseException | None = None
+        self._backlog = 0
+        self._pace = Pace(holds_ready=queue.storage.gives_ready)
+        self._must_reconcile = False
+        self._next_look = 0.0
+        # For the executor on duty.
+        self._own: Lease | None = None
+
+    def register(self) -> bool:
+        """Say hello, as soon as the storage lets us; false when the worker stops before.
+
+        Raises:
+            UnsupportedServer: the server is too old.
+        """
+        return self._attempt_until_stopped(self._register)
+
+    def attend(self) -> Lease | None:
+        """Be on duty.
+
+        Returns:
+            A job for the calling thread, when another has the duty now; ``None`` when it has ended.
+        """
+        self._leases.fetcher_waits(False)
+        try:
+            while self._attempt_until_stopped(self._step):
+                lease, self._own = self._own, None
+                if lease is not None:
+                    # Until the other is there, whoever finishes a job stores it.
+                    self._leases.fetcher_waits(True)
+                    if self._executors.pass_duty():
+                        return lease
+                    self._leases.fetcher_waits(False)
+                    self._executors.put([lease])
+        except BaseException as error:
+            self.error = error
+        self.ended.set()
+        return None
+
+    def _attempt_until_stopped(self, action: Callable[[], bool]) -> bool:
+        """Do something as soon as the storage lets us; false when the worker stops, or is done."""
+        delays = outage_delays()
+        while not self._stopping.is_set():
+            try:
+                goes_on = action()
+            except UnsupportedServer:
+                raise
+            except StorageError as error:
+                # The server may have moved a message to us although the reply was lost.
+                self._must_reconcile = True
+                self._outage.failed("fetcher", error)
+                self._stopping.wait(next(delays))
+            else:
+                self._outage.works("fetcher")
+                return goes_on
+        return False
+
+    def _register(self) -> bool:
+        """Say hello, and settle what an earlier process of the same id left behind."""
+        self._heartbeat.beat()
+        self.is_registered = True
+        ready = self._storage.held_ready(self._worker_id)
+        for raw in self._storage.held(self._worker_id):
+            self._settle_own(raw, ready)
+        self._must_reconcile = True
+        return True
+
+    def _settle_own(self, raw: bytes, ready: Collection[str]) -> None:
+        """A message held before this process began: a job that was begun has used an attempt."""
+        message = self._recovery.decode(self._worker_id, raw)
+        if message is None:
+            return
+        (state,) = self._storage.states([message.id])
+        if state is not None and state.status is Status.PROCESSING:
+            kind = SuspectKind.UNSTARTED if message.id in ready else SuspectKind.STALLED
+            self._recovery.settle(Suspect(self._worker_id, kind, raw, str(state)))
+
+    def _step(self) -> bool:
+        """Commit, claim, or wait; false when there is nothing left to do."""
+        if self._must_reconcile or self._time_to_look() <= 0:
+            self._reconcile()
+        if self._executors.waiting:
+            # They have work, and outcomes stored together cost less than one by one.
+            self._leases.await_finished(self._executors.waiting // 2, GROUP_TIME)
+        finished = self._leases.take_finished()
+        self._pace.note(one.seconds for one in finished)
+        free, ahead = self._room(len(finished))
+        claims = bool((self._backlog or self.is_burst) and (free or ahead))
+        if finished or claims:
+            return self._commit_and_claim(finished, *((free, ahead) if claims else (0, 0)))
+        if free == 0:
+            if self.jobs_left == 0 and not len(self._leases):
+                return False
+            self._await_slot()
+            return True
+        self._wait_and_take()
+        return True
+
+    def _time_to_look(self) -> float:
+        return self._next_look - time.monotonic()
+
+    def _room(self, finished: int) -> tuple[int, int]:
+        """How many more jobs may run now, and how many may be held ready beyond those."""
+        held = len(self._leases) - finished
+        free = max(0, self._concurrency - held)
+        ahead = max(0, self._pace.ready(self._concurrency) - max(0, held - self._concurrency))
+        if self.jobs_left is None:
+            return free, ahead
+        free = min(free, self.jobs_left)
+        return free, min(ahead, self.jobs_left - free)
+
+    def _commit_and_claim(self, finished: list[Finished], wanted: int, ahead: int) -> bool:
+        asked_at = time.monotonic()
+        claim = self._executors.commit(finished, wanted, ahead)
+        if wanted or ahead:
+            if time.monotonic() - asked_at > self._queue.config.visibility_timeout / 2:
+                # This process was frozen, or the server: what it gave may be another's by now. Look what is held.
+                self._must_reconcile, self._backlog = True, claim.backlog
+            else:
+                self._take_on(claim)
+        # What was committed may have put a job back at the head, after the claim if its script had to
+        # be loaded first; so only a claim on its own tells that nothing is left.
+        if self.is_burst and not finished and not (claim.messages or claim.unread or claim.ready or claim.backlog):
+            if not len(self._leases):
+                return False
+            self._await_change(self._time_to_look())
+        return True
+
+    def _await_slot(self) -> None:
+        """Wait until a job has finished. Jobs held ready that cannot begin soon go back meanwhile."""
+        if not self._executors.waiting:
+            self._await_change(self._time_to_look())
+        elif not self._await_change(PATIENCE):
+            self._pace.note([STUCK])
+            self._give_up_ready(self._executors.take_back())
+
+    def _give_up_ready(self, leases: Sequence[Lease]) -> None:
+        self._leases.remove(leases)
+        if self.jobs_left is not None:
+            self.jobs_left += len(leases)
+        self._backlog += len(leases)
+        # Reversed, since each goes to the head.
+        self._storage.commit(self._worker_id, [Release(lease.message) for lease in reversed(leases)])
+
+    def _wait_and_take(self) -> None:
+        if not self._leases.fetcher_waits(True):
+            return
+        server_is_full, raw = False, None
+        try:
+            raw = self._storage.wait_and_take(self._worker_id, self._queue.config.block_timeout)
+        except StorageFullError:
+            server_is_full = True
+        finally:
+            self._leases.fetcher_waits(False)
+        if server_is_full:
+            self._poll_full_server()
+        elif raw is not None:
+            self._start_taken(raw, runs_itself=True)
+
+    def _poll_full_server(self) -> None:
+        """At maxmemory the server refuses BLMOVE, but not our scripts: go on draining."""
+        claim = self._storage.claim(self._worker_id, self._room(0)[0])
+        self._take_on(claim)
+        if not claim.messages:
+            self._await_change(FULL_POLL_INTERVAL)
+
+    def _start_taken(self, raw: bytes, *, runs_itself: bool = False) -> None:
+        message = self._recovery.decode(self._worker_id, raw)
+        if message is None:
+            return
+        verdict, self._backlog = self._storage.start(self._worker_id, message)
+        if verdict is not Verdict.STARTED:
+            return
+        (lease,) = leases = self._hold([message])
+        if runs_itself and not self._backlog and self._executors.takes_thread(lease):
+            self._own = lease
+        else:
+            self._executors.put(leases)
+
+    def _reconcile(self) -> None:
+        """Start what the server has moved to our list without our knowing, or give it back when there is no room.
+
+        After a lost reply, and now and then: a command whose connection was given up may arrive after that look,
+        from a network that was cut.
+        """
+        for raw in self._storage.held(self._worker_id):
+            if raw in self._leases:
+                continue
+            if self._room(0)[0]:
+                self._start_taken(raw)
+            elif (message := self._recovery.decode(self._worker_id, raw)) is not None:
+                self._storage.commit(self._worker_id, [Release(message)])
+        self._must_reconcile = False
+        self._next_look = time.monotonic() + self._queue.config.visibility_timeout / LOOKS_PER_TIMEOUT
+
+    def _take_on(self, claim: Claim) -> None:
+        self._dispatch(claim.messages)
+        for raw in claim.unread:
+            self._start_taken(raw)
+        self._dispatch(claim.ready, are_ready=True)
+        self._backlog = claim.backlog
+
+    def _dispatch(self, claimed: Sequence[bytes], are_ready: bool = False) -> None:
+        messages = []
+        try:
+            for raw in claimed:
+                if (message := self._recovery.decode(self._worker_id, raw)) is not None:
+                    messages.append(message)
+        finally:
+            # Also when a malformed one could not be quarantined: these are claimed.
+            self._run(messages, are_ready)
+
+    def _run(self, messages: Sequence[JobMessage], are_ready: bool = False) -> None:
+        if refused := self._executors.put(self._hold(messages, are_ready)):
+            self._pace.hold_none()
+            self._give_up_ready(refused)
+
+    def _hold(self, messages: Sequence[JobMessage], are_ready: bool = False) -> list[Lease]:
+        leases = [
+            Lease(message, JobContext.of(message, self._queue, self._worker_id), are_ready) for message in messages
+        ]
+        self._leases.add(leases)
+        if self.jobs_left is not None:
+            self.jobs_left -= len(leases)
+        return leases
+
+    def _await_change(self, timeout: float) -> bool:
+        """Wait until a job has finished or the worker is to stop; false when the time is over."""
+        with self._leases.changed:
+            # request_stop notifies with the lock held, so a stop cannot slip in between.
+            if self._leases.has_finished() or self._stopping.is_set():
+                return True
+            return self._leases.changed.wait(max(0.0, timeout))
