@@ -169,7 +169,8 @@ class Fetcher:
         finished = self._leases.take_finished()
         self._pace.note(one.seconds for one in finished)
         free, ahead = self._room(len(finished))
-        claims = bool((self._backlog or self.is_burst) and (free or ahead))
+        # Looked at after what has finished: a slot that came free after the order to stop must not be filled.
+        claims = bool((self._backlog or self.is_burst) and (free or ahead) and not self._stopping.is_set())
         if finished or claims:
             return self._commit_and_claim(finished, *((free, ahead) if claims else (0, 0)))
         if free == 0:
@@ -177,7 +178,7 @@ class Fetcher:
                 return False
             self._await_slot()
             return True
-        self._wait_and_take()
+        self._wait_and_claim()
         return True
 
     def _time_to_look(self) -> float:
@@ -197,8 +198,7 @@ class Fetcher:
         asked_at = time.monotonic()
         claim = self._executors.commit(finished, wanted, ahead)
         if wanted or ahead:
-            if time.monotonic() - asked_at > self._queue.config.visibility_timeout / 2:
-                # This process was frozen, or the server: what it gave may be another's by now. Look what is held.
+            if self._is_late(asked_at):
                 self._must_reconcile, self._backlog = True, claim.backlog
             else:
                 self._take_on(claim)
@@ -226,20 +226,45 @@ class Fetcher:
         # Reversed, since each goes to the head.
         self._storage.commit(self._worker_id, [Release(lease.message) for lease in reversed(leases)])
 
-    def _wait_and_take(self) -> None:
+    def _wait_and_claim(self) -> None:
         if not self._leases.fetcher_waits(True):
             return
-        server_is_full, raw = False, None
+        server_is_full, claim, asked_at = False, Claim(), time.monotonic()
         try:
-            raw = self._storage.wait_and_take(self._worker_id, self._queue.config.block_timeout)
+            claim = self._storage.wait_and_claim(self._worker_id, self._queue.config.block_timeout)
         except StorageFullError:
             server_is_full = True
         finally:
             self._leases.fetcher_waits(False)
         if server_is_full:
             self._poll_full_server()
-        elif raw is not None:
-            self._start_taken(raw, runs_itself=True)
+        elif claim.ready and self._is_late(asked_at):
+            self._must_reconcile = True
+        else:
+            self._begin(claim)
+
+    def _is_late(self, asked_at: float) -> bool:
+        """Whether what was claimed since then may be another's by now: this process was frozen, or the server."""
+        return time.monotonic() - asked_at > self._queue.config.visibility_timeout / 2
+
+    def _begin(self, claim: Claim) -> None:
+        """Run what came while a slot was free."""
+        self._backlog = claim.backlog
+        for raw in claim.ready:
+            if (message := self._recovery.decode(self._worker_id, raw)) is not None:
+                self._storage.begin(self._worker_id, message.id)
+                self._run_here(message)
+        for raw in claim.unread:
+            if (message := self._start_taken(raw)) is not None:
+                self._run_here(message)
+
+    def _run_here(self, message: JobMessage) -> None:
+        """Run a job in the thread that is on duty after this step, or in another while there is more to fetch."""
+        (lease,) = leases = self._hold([message])
+        if self._own is None and not self._backlog and self._executors.takes_thread(lease):
+            self._own = lease
+        else:
+            self._executors.put(leases)
 
     def _poll_full_server(self) -> None:
         """At maxmemory the server refuses BLMOVE, but not our scripts: go on draining."""
@@ -248,18 +273,17 @@ class Fetcher:
         if not claim.messages:
             self._await_change(FULL_POLL_INTERVAL)
 
-    def _start_taken(self, raw: bytes, *, runs_itself: bool = False) -> None:
+    def _start_taken(self, raw: bytes) -> JobMessage | None:
+        """A message to run; ``None`` when there is nothing to run in it."""
         message = self._recovery.decode(self._worker_id, raw)
         if message is None:
-            return
+            return None
         verdict, self._backlog = self._storage.start(self._worker_id, message)
-        if verdict is not Verdict.STARTED:
-            return
-        (lease,) = leases = self._hold([message])
-        if runs_itself and not self._backlog and self._executors.takes_thread(lease):
-            self._own = lease
-        else:
-            self._executors.put(leases)
+        return message if verdict is Verdict.STARTED else None
+
+    def _run_taken(self, raw: bytes) -> None:
+        if (message := self._start_taken(raw)) is not None:
+            self._run([message])
 
     def _reconcile(self) -> None:
         """Start what the server has moved to our list without our knowing, or give it back when there is no room.
@@ -271,7 +295,7 @@ class Fetcher:
             if raw in self._leases:
                 continue
             if self._room(0)[0]:
-                self._start_taken(raw)
+                self._run_taken(raw)
             elif (message := self._recovery.decode(self._worker_id, raw)) is not None:
                 self._storage.commit(self._worker_id, [Release(message)])
         self._must_reconcile = False
@@ -280,7 +304,7 @@ class Fetcher:
     def _take_on(self, claim: Claim) -> None:
         self._dispatch(claim.messages)
         for raw in claim.unread:
-            self._start_taken(raw)
+            self._run_taken(raw)
         self._dispatch(claim.ready, are_ready=True)
         self._backlog = claim.backlog
 

@@ -19,7 +19,7 @@ import redis
 
 from django_jobqueue.message import JobMessage
 from django_jobqueue.storage.base import Complete, NewJob
-from django_jobqueue.storage.calls import claim_call, enqueue_call, outcome_call
+from django_jobqueue.storage.calls import claim_call, enqueue_call, hold_call, outcome_call
 from django_jobqueue.storage.keys import Keys
 from django_jobqueue.storage.redis import APPLIED
 from django_jobqueue.storage.scripts import Call, load, script
@@ -67,7 +67,7 @@ class Bare:
         # A pool from a URL never retries, unlike a client that makes its own.
         self.client: Any = redis.Redis(connection_pool=redis.ConnectionPool.from_url(url))
         self.keys = keys = Keys(prefix)
-        for name in ("enqueue", "claim", "start", "complete", "lookup"):
+        for name in ("enqueue", "claim", "hold", "complete", "lookup"):
             load(self.client, script(name))
         marked = JobMessage.encode("\0", None, b"null", created_at=-1, max_attempts=1, result_ttl_ms=1)
         ids = (marked.id, marked.raw)
@@ -75,14 +75,13 @@ class Bare:
         self._enqueue = Template(enqueue_call(keys, NewJob(marked), False, False).command(), (*ids, -1))
         outcome = Complete(marked, RESULT, RESULT_TTL_MS)
         self._complete = Template(outcome_call(keys, WORKER, outcome).command(), (*ids, notify))
-        names = (keys.jobs, keys.processing(WORKER), keys.cancelled, keys.queue, keys.ahead(WORKER))
-        start = Call(script("start"), names, (*ids, -1, -2, WORKER, keys.events))
-        self._start = Template(start.command(), (*ids, -1, -2))
         names = (keys.jobs, keys.results, keys.errors, keys.dead, keys.progress)
         self._lookup = Template(Call(script("lookup"), names, (marked.id,)).command(), (marked.id,))
         #: Where ``hand_over`` puts its answers.
         self.answers = f"{prefix}answers"
         self.claim = claim_call(keys, WORKER, BATCH).command()
+        self._wait = ("BLMOVE", keys.queue, keys.processing(WORKER), "LEFT", "RIGHT", 1)
+        self._hold = hold_call(keys, WORKER).command()
 
     # Producer
 
@@ -141,16 +140,14 @@ class Bare:
 
     def work(self) -> None:
         """Take one job after the other, and batches when there are more."""
-        processing = self.keys.processing(WORKER)
         while True:
-            raw = self.client.blmove(self.keys.queue, processing, 1, "LEFT", "RIGHT")
+            raw, (backlog, *held) = self.pipelined([self._wait, self._hold])
             if raw is None:
                 continue
+            assert held == [raw], held
             fields = json.loads(raw)
-            start = self._start.fill(fields["id"], raw, fields["createdAt"], fields["attempts"])
-            verdict, backlog = self.client.execute_command(*start)
-            assert verdict == b"started", verdict
-            self.client.execute_command(*self.complete_command(fields, raw))
+            begin = ("SREM", self.keys.ahead(WORKER), fields["id"])
+            self.pipelined([begin, self.complete_command(fields, raw)])
             if backlog:
                 self.drain()
 

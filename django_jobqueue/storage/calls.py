@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..exceptions import MalformedMessage
-from .base import Complete, Fail, NewJob, Outcome, Release, Retry
+from ..message import JobMessage
+from .base import Complete, Fail, NewJob, Outcome, Release, Retry, Suspect
 from .keys import Keys
+from .replies import exact_bytes
 from .scripts import Call, script
 from .transport import BATCH
 
@@ -70,6 +72,19 @@ def claim_call(keys: Keys, worker_id: str, limit: int, ahead: int = 0) -> Call:
     return Call(script("claim"), names, (limit, worker_id, keys.events, ahead, AHEAD_AGE_MS))
 
 
+def hold_call(keys: Keys, worker_id: str) -> Call:
+    """Hold ready what BLMOVE has just brought."""
+    names = (keys.jobs, keys.processing(worker_id), keys.cancelled, keys.queue, keys.ahead(worker_id))
+    return Call(script("hold"), names, (worker_id, keys.events, AHEAD_AGE_MS))
+
+
+def start_call(keys: Keys, worker_id: str, message: JobMessage) -> Call:
+    """Start what BLMOVE has brought, or drop it."""
+    names = (keys.jobs, keys.processing(worker_id), keys.cancelled, keys.queue, keys.ahead(worker_id))
+    args = (message.id, message.raw, message.created_at, message.attempts, worker_id, keys.events)
+    return Call(script("start"), names, args)
+
+
 def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:
     """Store how a job ended, or give it back."""
     message = outcome.message
@@ -104,6 +119,17 @@ def outcome_call(keys: Keys, worker_id: str, outcome: Outcome) -> Call:
             )  # fmt: skip
             names_release = (keys.jobs, keys.queue, processing, keys.cancelled, keys.ahead(worker_id))
             return Call(script("release"), names_release, args_release)
+
+
+def recover_call(keys: Keys, suspect: Suspect, message: JobMessage, following: JobMessage) -> Call:
+    """Put a suspect's job back at the head."""
+    names = (keys.jobs, keys.queue, keys.processing(suspect.worker_id), keys.ahead(suspect.worker_id))
+    counted = following.attempts if following.attempts != message.attempts else ""
+    args = (
+        message.id, suspect.raw, following.raw, exact_bytes(suspect.state), counted, keys.notify(message.id),
+        keys.events, message.created_at, message.attempts,
+    )  # fmt: skip
+    return Call(script("recover"), names, args)
 
 
 def promote_call(keys: Keys, limit: int, ttl_ms: int, quarantine_limit: int) -> Call:

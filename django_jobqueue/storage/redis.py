@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from redis.exceptions import NoScriptError
+
 from ..conf import QueueConfig
 from ..exceptions import MalformedMessage
 from ..listing import JobPage, Part
@@ -32,14 +34,25 @@ from .base import (
     WorkerRecord,
 )
 from .beginnings import Beginnings
-from .calls import claim_call, enqueue_call, outcome_call, parts, promote_call, sweep_calls
-from .connections import BlockingConnection, Connector, storage_errors
+from .blocking import BlockingConnection, claim_of
+from .calls import (
+    claim_call,
+    enqueue_call,
+    hold_call,
+    outcome_call,
+    parts,
+    promote_call,
+    recover_call,
+    start_call,
+    sweep_calls,
+)
+from .connections import Connector, storage_errors
 from .keys import Keys
 from .news import listen_schedule
 from .pages import read_details, read_page
 from .replication import run_replicated
 from .replies import exact_bytes, kept_message, milliseconds, record, text, whole
-from .scripts import Call, script
+from .scripts import Call, load, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport
 
@@ -260,12 +273,23 @@ class RedisStorage(Storage):
         return self.commit(worker_id, (), limit)[1]
 
     def wait_and_take(self, worker_id: str, timeout: float) -> bytes | None:
+        return self._wait(worker_id, timeout)[0]
+
+    def wait_and_claim(self, worker_id: str, timeout: float) -> Claim:
+        hold = hold_call(self.keys, worker_id)
+        moved, reply = self._wait(worker_id, timeout, hold.command())
+        if isinstance(reply, NoScriptError):
+            with storage_errors("loading a script"):
+                load(self._connector.main(), hold.script)
+        return claim_of(moved, reply)
+
+    def _wait(self, worker_id: str, timeout: float, then: Sequence[Any] | None = None) -> tuple[bytes | None, Any]:
         attempted, processing = "waiting for a job", self.keys.processing(worker_id)
         with storage_errors(attempted), self._transport.explaining(attempted, [processing]):
             if self._blocking is None:
                 self._blocking = BlockingConnection(self._connector, self.config.block_timeout)
             # Not sent again here: the caller must first look whether the server moved a message.
-            return self._blocking.move(self.keys.queue, processing, timeout)
+            return self._blocking.move(self.keys.queue, processing, timeout, then)
 
     def wake(self) -> None:
         with storage_errors("waking the blocked connection"):
@@ -273,18 +297,8 @@ class RedisStorage(Storage):
                 self._blocking.wake()
 
     def start(self, worker_id: str, message: JobMessage) -> tuple[Verdict, int]:
-        keys = self.keys
-        verdict, backlog = self._transport.run(
-            f"starting job {message.id!r}",
-            "start",
-            (keys.jobs, keys.processing(worker_id), keys.cancelled, keys.queue, keys.ahead(worker_id)),
-            message.id,
-            message.raw,
-            message.created_at,
-            message.attempts,
-            worker_id,
-            keys.events,
-        )
+        call = start_call(self.keys, worker_id, message)
+        ((verdict, backlog),) = self._transport.run_all(f"starting job {message.id!r}", [call])
         return Verdict(verdict.decode()), backlog
 
     def commit(
@@ -377,22 +391,8 @@ class RedisStorage(Storage):
         return found
 
     def recover(self, suspect: Suspect, message: JobMessage, following: JobMessage) -> bool:
-        keys = self.keys
-        counted = following.attempts if following.attempts != message.attempts else ""
-        reply = self._transport.run(
-            f"recovering job {message.id!r}",
-            "recover",
-            (keys.jobs, keys.queue, keys.processing(suspect.worker_id), keys.ahead(suspect.worker_id)),
-            message.id,
-            suspect.raw,
-            following.raw,
-            exact_bytes(suspect.state),
-            counted,
-            keys.notify(message.id),
-            keys.events,
-            message.created_at,
-            message.attempts,
-        )
+        call = recover_call(self.keys, suspect, message, following)
+        (reply,) = self._transport.run_all(f"recovering job {message.id!r}", [call])
         return bool(reply)
 
     def discard(self, suspect: Suspect, message: JobMessage) -> bool:

@@ -137,7 +137,7 @@ def _exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
     connection = pool.get_connection()
     try:
         connection.send_packed_command([b"".join([pack_command(command) for command in commands])])
-        return [_reply(connection) for _ in commands]
+        return [error_or_reply(connection) for _ in commands]
     except BaseException:
         # Replies that nobody has read must not meet the next command; Sentinel's connections stay open by themselves.
         connection.disconnect()
@@ -146,7 +146,8 @@ def _exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
         pool.release(connection)
 
 
-def _reply(connection: Any) -> Any:
+def error_or_reply(connection: Any) -> Any:
+    """The next reply on a connection, as bytes; an error that the server replied is returned, too."""
     try:
         return connection.read_response(disable_decoding=True)
     except ResponseError as error:

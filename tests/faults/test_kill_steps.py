@@ -44,19 +44,21 @@ def renews_a_lease(command: Command) -> bool:
 
 
 WORKER_STEPS = both_moments(
-    ("renew", 1), ("SMEMBERS", 1), ("LRANGE", 1), ("BLMOVE", 1), ("start", 1), ("complete", 1), ("claim", 1),
-    ("retry", 1), ("complete", 2), ("retry", 2), ("fail", 1), ("renew", 1, renews_a_lease), ("release", 1),
-    ("unregister", 1),
+    ("renew", 1), ("SMEMBERS", 1), ("LRANGE", 1), ("BLMOVE", 1), ("hold", 1), ("start", 1), ("claim", 1),
+    ("complete", 1), ("retry", 1), ("complete", 2), ("retry", 2), ("fail", 1), ("hold", 2),
+    ("renew", 1, renews_a_lease), ("release", 1), ("unregister", 1),
 )  # fmt: skip
 
 
 def play_worker(stage: Stage, step: Step | None) -> None:
     """A worker does all that it ever does with jobs, and is then asked to stop in the middle of one.
 
-    What it says when it begins a job that it held ready is left to ``test_ready``: whether it holds any is a
+    What it says when it begins a job that it held ready is left to ``test_ready``: how many it holds is a
     question of time.
     """
     queue, gate = stage.queue, stage.gate("gate")
+    queue.enqueue("dropped", stage.call())
+    assert queue.cancel("dropped") == "cancelled"
     queue.enqueue("good", stage.call())
     queue.enqueue("flaky", stage.call(failures=1))
     queue.enqueue("doomed", stage.call(failures=2), max_attempts=2)

@@ -72,7 +72,7 @@ def test_every_transition_survives_a_silent_link(server: Server, loss: Loss, mon
 
 
 @pytest.mark.parametrize("loss", CUTS, ids=lambda loss: loss.name.lower())
-@pytest.mark.parametrize("name", ["claim", "start", "complete", "retry", "BLMOVE", "renew"])
+@pytest.mark.parametrize("name", ["claim", "hold", "complete", "retry", "BLMOVE", "renew"])
 def test_a_worker_goes_on_and_runs_every_job(
     server: Server, proxy: Proxy, loss: Loss, name: str, settings: Any, key_prefix: str
 ) -> None:

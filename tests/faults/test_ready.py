@@ -13,7 +13,7 @@ from django_jobqueue.context import JobContext
 from django_jobqueue.message import JobMessage, Status
 from django_jobqueue.pace import MAX_IN_HAND
 from django_jobqueue.queue import Queue
-from django_jobqueue.storage.base import Release, Suspect, SuspectKind, Verdict
+from django_jobqueue.storage.base import Claim, Release, Suspect, SuspectKind, Verdict
 from django_jobqueue.storage.redis import RedisStorage
 from django_jobqueue.worker import Worker
 from tests.app import jobs
@@ -104,6 +104,68 @@ def test_a_job_held_ready_by_a_claim_whose_answer_was_lost_counts_as_started_onc
 
     assert marks(server, queue) == set()
     assert suspects(hasty)["b"].kind is SuspectKind.STALLED
+
+
+def test_a_message_that_an_idle_worker_gets_is_held_ready_until_it_begins(
+    hasty: RedisStorage, server: Server, queue: Queue
+) -> None:
+    assert hasty.wait_and_claim("worker", 0.01) == Claim()  # loads the script
+    one, other = message("a"), message("b")
+    enqueue(hasty, one, other)
+
+    assert hasty.wait_and_claim("worker", 1) == Claim(ready=[one.raw], backlog=1)
+
+    assert state(hasty, "a") == "processing:worker"
+    assert suspects(hasty)["a"].kind is SuspectKind.UNSTARTED
+    hasty.begin("worker", "a")
+    happens(lambda: marks(server, queue) == set(), "the beginning is told")
+    assert suspects(hasty)["a"].kind is SuspectKind.STALLED
+
+
+def test_what_an_idle_worker_holds_already_is_not_taken_again(storage: RedisStorage) -> None:
+    assert storage.wait_and_claim("worker", 0.01) == Claim()
+    one = message("a")
+    enqueue(storage, one)
+    assert storage.wait_and_claim("worker", 1).ready == [one.raw]
+
+    assert storage.wait_and_claim("worker", 0.01) == Claim()
+
+
+@pytest.mark.parametrize("why", ["cancelled", "forgotten by Node", "unreadable", "unknown script"])
+def test_a_message_that_needs_a_closer_look_is_only_taken(
+    storage: RedisStorage, server: Server, queue: Queue, why: str
+) -> None:
+    assert storage.wait_and_claim("worker", 0.01) == Claim()
+    one = message("a")
+    raw = one.raw
+    enqueue(storage, one)
+    with server.client() as client:
+        match why:
+            case "cancelled":
+                assert storage.cancel("a") == "cancelled"
+            case "forgotten by Node":
+                client.hdel(f"{queue.config.key_prefix}jobs", "a")
+            case "unreadable":
+                raw = b"not a message"
+                client.lset(f"{queue.config.key_prefix}queue", 0, raw)
+            case _:
+                client.script_flush()
+
+    claim = storage.wait_and_claim("worker", 1)
+
+    assert (claim.ready, claim.unread) == ([], [raw])
+    assert storage.held("worker") == [raw]
+    assert marks(server, queue) == set()
+
+
+def test_a_message_that_came_late_is_not_lost_behind_the_next(storage: RedisStorage) -> None:
+    assert storage.wait_and_claim("worker", 0.01) == Claim()
+    late = message("late")
+    enqueue(storage, late)
+    assert storage.wait_and_take("worker", 1) == late.raw
+
+    # BLMOVE brings nothing, and so the last in the list is the one that came late.
+    assert storage.wait_and_claim("worker", 0.01) == Claim(ready=[late.raw])
 
 
 def test_a_job_held_ready_can_be_given_back(storage: RedisStorage, server: Server, queue: Queue) -> None:

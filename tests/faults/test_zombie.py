@@ -95,14 +95,10 @@ def test_a_message_that_the_server_gives_to_a_zombie_runs_once_elsewhere(stage: 
     gate = stage.gate("gate")
     with stage.killed_at(None, "jobqueue_worker", "--concurrency", "1", "--no-reaper") as zombie:
 
-        def wait_for_command(name: str) -> None:
-            wait_until(
-                lambda: name in {command.name for command in stage.proxy.seen()},
-                60,
-                lambda: AssertionError(zombie.output()),
-            )
+        def sent(name: str) -> int:
+            return [command.name for command in stage.proxy.seen()].count(name)
 
-        wait_for_command("BLMOVE")
+        wait_until(lambda: sent("hold") > 0, 60, lambda: AssertionError(zombie.output()))
         zombie.freeze()
         stage.queue.enqueue("a", stage.call(gate=str(gate)))
         (copy,) = stage.auditor.copies("a")
@@ -110,8 +106,9 @@ def test_a_message_that_the_server_gives_to_a_zombie_runs_once_elsewhere(stage: 
 
         with stage.healthy_worker():
             wait_until(lambda: stage.has_begun("a"), 60, lambda: AssertionError(zombie.output()))
+            looks = sent("LRANGE")
             zombie.thaw()
-            wait_for_command("start")
+            wait_until(lambda: sent("LRANGE") > looks, 60, lambda: AssertionError(zombie.output()))
             zombie.signal(signal.SIGTERM)
             assert zombie.wait() == 0
             stage.auditor.check(["a"])

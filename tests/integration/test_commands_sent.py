@@ -11,7 +11,7 @@ from tests.servers import Server, wait_until
 
 NAMES = {
     script(name).sha: name
-    for name in ("enqueue", "claim", "start", "complete", "lookup", "renew", "promote", "suspects", "expire")
+    for name in ("enqueue", "claim", "hold", "complete", "lookup", "renew", "promote", "suspects", "expire")
 }
 
 
@@ -19,7 +19,7 @@ def never(*_: object) -> AssertionError:
     return AssertionError("it did not happen")
 
 
-def test_one_job_on_an_idle_worker_costs_six_commands(
+def test_one_job_on_an_idle_worker_costs_seven_commands(
     queue: Queue, make_worker: Callable[..., Worker], server: Server
 ) -> None:
     make_worker(queue, handler=lambda job: job.payload, reaper=False)
@@ -36,7 +36,7 @@ def test_one_job_on_an_idle_worker_costs_six_commands(
 
     # A connection more may be opened on the way; and the waiter takes its leave at any time after.
     counted = Counter(one for one in sent if one not in ("HELLO", "CLIENT", "UNSUBSCRIBE", "INFO"))
-    assert counted == Counter(["SUBSCRIBE", "enqueue", "start", "complete", "BLMOVE", "lookup"])
+    assert counted == Counter(["SUBSCRIBE", "enqueue", "hold", "SREM", "complete", "BLMOVE", "lookup"])
 
 
 def _until_end(monitor: Any) -> list[str]:

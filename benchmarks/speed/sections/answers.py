@@ -24,7 +24,10 @@ ROUNDS_A_SECOND = 10
 
 PAYLOAD = call("nothing", 1, 2)
 
-FLOOR = "the same commands by hand in two processes: SUBSCRIBE, enqueue, BLMOVE, start, complete, message, lookup"
+FLOOR = (
+    "the same commands by hand in two processes: SUBSCRIBE, enqueue, BLMOVE with hold, SREM with complete, "
+    "message, lookup"
+)
 FLOOR_AT_ONCE = f"the same by hand, with one SUBSCRIBE, one pipeline and one lookup of all {AT_ONCE}"
 
 

@@ -25,6 +25,20 @@ def take_by_blmove(rig: Rig) -> None:
     assert len(rig.storage.held("worker")) == (0 if rig.never_arrives else 1)
 
 
+@step("hold")
+def hold_what_blmove_brings(rig: Rig) -> None:
+    one = message("a")
+    enqueue(rig.direct, one)
+    with rig.fault(), pytest.raises(StorageError):
+        rig.storage.wait_and_claim("worker", 1)
+
+    rig.check(a="queued" if rig.never_arrives else "processing:worker")
+    assert rig.storage.held("worker") == [one.raw]
+    assert rig.storage.start("worker", one)[0] is Verdict.STARTED
+    rig.check(a="processing:worker")
+    assert rig.storage.held_ready("worker") == set()
+
+
 @step("start")
 def start_a_taken_job(rig: Rig) -> None:
     one = message("a")
