@@ -64,6 +64,10 @@ class Queue(AsyncCalls):
         serializer: Serializer = import_string(self.config.serializer)()
         return serializer
 
+    @cached_property
+    def _ttl_ms(self) -> int:
+        return milliseconds("result_ttl", self.config.result_ttl, above=0)
+
     # Producing
 
     def enqueue(self, id: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
@@ -101,7 +105,7 @@ class Queue(AsyncCalls):
         Raises:
             The same as ``enqueue``.
         """
-        chosen = message_options(options)
+        chosen = message_options(options) if options else {}
         prepared = [self._prepare(job_id, payload, **chosen) for job_id, payload in jobs]
         if options.get("on_commit"):
             transaction.on_commit(lambda: self._accept(prepared))
@@ -339,14 +343,13 @@ class Queue(AsyncCalls):
         delay: Duration | None = None,
     ) -> NewJob:
         validate_job_id(job_id)
-        ttl = self.config.result_ttl if result_ttl is None else result_ttl
         message = JobMessage.encode(
             job_id,
             payload,
             self.dump(payload, f"the payload of job {job_id!r}"),
             created_at=int(time.time() * 1000),
-            max_attempts=attempts(self.config.max_attempts if max_attempts is None else max_attempts),
-            result_ttl_ms=milliseconds("result_ttl", ttl, above=0),
+            max_attempts=self.config.max_attempts if max_attempts is None else attempts(max_attempts),
+            result_ttl_ms=self._ttl_ms if result_ttl is None else milliseconds("result_ttl", result_ttl, above=0),
         )
         return NewJob(message, 0 if delay is None else milliseconds("delay", delay))
 

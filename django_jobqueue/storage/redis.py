@@ -51,7 +51,7 @@ from .keys import Keys
 from .news import listen_schedule
 from .pages import read_details, read_page
 from .replication import run_replicated
-from .replies import exact_bytes, kept_message, milliseconds, record, text, whole
+from .replies import exact_bytes, is_over, kept_message, milliseconds, record, text, whole
 from .scripts import Call, load, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport
@@ -102,6 +102,9 @@ class RedisStorage(Storage):
     # Producers
 
     def enqueue(self, jobs: Sequence[NewJob]) -> list[Accepted]:
+        if len(jobs) == 1:
+            (reply,) = self._enqueue(jobs)
+            return [self._accepted(jobs[0], reply)]
         return [
             self._accepted(job, reply)
             for part in parts(jobs)
@@ -177,17 +180,13 @@ class RedisStorage(Storage):
         if not job_ids:
             return []
         fields = [field for job_id in job_ids for field in (job_id, job_id + EXPIRY_SUFFIX)]
-        server_time, values = self._transport.commands(
-            "reading job states", ("TIME",), ("HMGET", self.keys.jobs, *fields)
-        )
+        server_time, values = self._transport.raw("reading job states", ("TIME",), ("HMGET", self.keys.jobs, *fields))
         now = milliseconds(server_time)
-        found: list[JobState | None] = []
-        for raw, expires_at in zip(values[::2], values[1::2], strict=True):
-            state = JobState.read(raw) if raw is not None else None
-            expires = whole(expires_at)
-            over = state is not None and state.status.is_terminal and expires is not None and now >= expires
-            found.append(None if over else state)
-        return found
+        states = (None if raw is None else JobState.read(raw) for raw in values[::2])
+        return [
+            None if expires_at is not None and is_over(state, expires_at, now) else state
+            for state, expires_at in zip(states, values[1::2], strict=True)
+        ]
 
     def page(self, part: Part, offset: int, limit: int) -> JobPage:
         return read_page(self._transport, self.keys, part, offset, limit)

@@ -83,11 +83,11 @@ def run(client: Any, call: Call) -> Any:
         UnsupportedServer: the server is too old to load it.
         redis.RedisError: as the driver raises it.
     """
-    (reply,) = _exchange(client, [call.command()])
+    (reply,) = exchange(client, [call.command()])
     if isinstance(reply, NoScriptError):
         load(client, call.script)
         # In full, for the server may have forgotten it again.
-        (reply,) = _exchange(client, [call.command_in_full()])
+        (reply,) = exchange(client, [call.command_in_full()])
     if isinstance(reply, Exception):
         raise reply
     return reply
@@ -114,7 +114,7 @@ def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> lis
         except ResponseError as error:
             return [error]
     tail = [last] if last else []
-    replies = _exchange(client, [*(call.command() for call in calls), *tail])
+    replies = exchange(client, [*(call.command() for call in calls), *tail])
     # The server may forget scripts in the middle of a pipeline, again and again; each round brings one forward.
     while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
         first = {calls[i].script: i for i in reversed(unknown)}
@@ -122,12 +122,12 @@ def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> lis
             load(client, lua)
         again = [calls[i].command_in_full() if i in first.values() else calls[i].command() for i in unknown]
         places = [*unknown, *range(len(calls), len(replies))]
-        for i, reply in zip(places, _exchange(client, [*again, *tail]), strict=True):
+        for i, reply in zip(places, exchange(client, [*again, *tail]), strict=True):
             replies[i] = reply
     return replies
 
 
-def _exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
+def exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
     """Send commands together; their replies as bytes, an error as its exception.
 
     On a connection of the client's pool, without the driver's calls and pipelines: what they do for each command
