@@ -109,11 +109,12 @@ class Job(Generic[P, R]):
         Raises:
             TypeError: the function cannot be called so; better now than in the worker.
         """
-        signature = _signature(self.func)
-        if signature is not None:
-            context = (None,) if self.takes_context else ()
+        context = (None,) if self.takes_context else ()
+        if kwargs or len(context) + len(args) not in _plain_counts(self.func):
+            signature = _signature(self.func)
             try:
-                signature.bind(*context, *args, **kwargs)
+                if signature is not None:
+                    signature.bind(*context, *args, **kwargs)
             except TypeError as error:
                 raise TypeError(f"job {self.name!r} cannot be called with these arguments: {error}") from None
         return {"job": self.name, "args": list(args), "kwargs": dict(kwargs)}
@@ -125,6 +126,22 @@ def _signature(func: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(func)
     except (TypeError, ValueError):
         return None  # some builtins have none
+
+
+@functools.cache
+def _plain_counts(func: Callable[..., Any]) -> range:
+    """How many arguments without names a function certainly takes; to bind them would take longer than all else."""
+    signature = _signature(func)
+    parameters = [] if signature is None else list(signature.parameters.values())
+    plain = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    needed = [
+        one
+        for one in parameters
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+    if signature is None or not set(needed) <= set(plain):
+        return range(0)
+    return range(len(needed), len(plain) + 1)
 
 
 @dataclass(frozen=True)

@@ -182,11 +182,11 @@ class RedisStorage(Storage):
         fields = [field for job_id in job_ids for field in (job_id, job_id + EXPIRY_SUFFIX)]
         server_time, values = self._transport.raw("reading job states", ("TIME",), ("HMGET", self.keys.jobs, *fields))
         now = milliseconds(server_time)
-        states = (None if raw is None else JobState.read(raw) for raw in values[::2])
-        return [
-            None if expires_at is not None and is_over(state, expires_at, now) else state
-            for state, expires_at in zip(states, values[1::2], strict=True)
-        ]
+        found: list[JobState | None] = []
+        for raw, expires_at in zip(values[::2], values[1::2], strict=True):
+            state = None if raw is None else JobState.read(raw)
+            found.append(None if expires_at is not None and is_over(state, expires_at, now) else state)
+        return found
 
     def page(self, part: Part, offset: int, limit: int) -> JobPage:
         return read_page(self._transport, self.keys, part, offset, limit)

@@ -1,5 +1,8 @@
 """``@job``: registration, calling, enqueueing, and what a job is given."""
 
+import functools
+import inspect
+import itertools
 import threading
 import uuid
 from collections.abc import Callable
@@ -11,7 +14,7 @@ import pytest
 from django_jobqueue import JobContext, job
 from django_jobqueue.exceptions import InvalidOption, JobFailedError, UnknownJob, UnknownQueue
 from django_jobqueue.queue import Queue
-from django_jobqueue.registry import registry
+from django_jobqueue.registry import Job, registry
 from django_jobqueue.worker import Worker
 from tests.app import jobs
 
@@ -255,3 +258,43 @@ def test_a_faulty_hook_changes_nothing(
 
     assert jobs.add.enqueue_and_wait(1, 2) == 3
     assert "AFTER_EXECUTION" in caplog.text
+
+
+SIGNATURES: list[Callable[..., Any]] = [
+    lambda: 0,
+    lambda a: 0,
+    lambda a, b=1: 0,
+    lambda a, /, b: 0,
+    lambda *rest: 0,
+    lambda a, *rest: 0,
+    lambda a, *, name: 0,
+    lambda a, *, name=1: 0,
+    lambda **others: 0,
+    lambda a, b=1, **others: 0,
+    functools.partial(lambda a, b: 0, 1),
+    functools.partial(lambda a, b: 0, b=1),
+    max,
+]
+
+
+@pytest.mark.parametrize("takes_context", [False, True])
+@pytest.mark.parametrize("func", SIGNATURES, ids=range(len(SIGNATURES)))
+def test_a_call_is_refused_when_python_would_refuse_it(func: Callable[..., Any], takes_context: bool) -> None:
+    made = Job(func, name="tests.made", takes_context=takes_context)
+    leading = (None,) if takes_context else ()
+    for args, kwargs in itertools.product([(), (1,), (1, 2), (1, 2, 3)], [{}, {"b": 1}, {"name": 1}, {"other": 1}]):
+        try:
+            inspect.signature(func).bind(*leading, *args, **kwargs)
+            binds = True
+        except TypeError:
+            binds = False
+        except ValueError:
+            binds = True  # a builtin that does not say
+
+        try:
+            assert made.payload(args, kwargs) == {"job": "tests.made", "args": list(args), "kwargs": kwargs}
+            accepted = True
+        except TypeError:
+            accepted = False
+
+        assert accepted == binds, (args, kwargs)
