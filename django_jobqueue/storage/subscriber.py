@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import selectors
+import ssl
 import threading
 import time
 from collections import deque
@@ -48,8 +49,9 @@ class _Channel:
 class Subscriber:
     """Listens to channels on one connection.
 
-    The thread is the only one that touches the socket: others leave their wishes in ``_wishes``
-    and wake it through a pipe. All shared state is guarded by ``_lock``.
+    The thread is the only one that reads from the socket. Others leave their wishes in ``_wishes`` and send them
+    themselves where there is a link, which saves waking the thread; else they wake it through a pipe. All shared
+    state, and what is sent, is guarded by ``_lock``.
 
     After the connection was lost, everything is subscribed anew, and then each distinct
     ``on_resync`` callable is called once: messages may have been missed.
@@ -60,6 +62,7 @@ class Subscriber:
         self._lock = threading.Lock()
         self._channels: dict[str, _Channel] = {}
         self._wishes: deque[tuple[str, _Channel]] = deque()
+        self._session: _Session | None = None
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = -1, -1
         self._closing = False
@@ -96,7 +99,7 @@ class Subscriber:
                 self._wishes.append(("SUBSCRIBE", channel))
             channel.listeners[key] = (on_message, on_resync)
             self._ensure_thread()
-            self._wake()
+            self._tell_wishes()
 
         def end() -> None:
             with self._lock:
@@ -104,7 +107,7 @@ class Subscriber:
                 if not channel.listeners and self._channels.get(name) is channel:
                     del self._channels[name]
                     self._wishes.append(("UNSUBSCRIBE", channel))
-                    self._wake()
+                    self._tell_wishes()
 
         if confirm and not channel.confirmed.wait(CONFIRM_TIMEOUT):
             end()
@@ -133,6 +136,10 @@ class Subscriber:
             self._thread = threading.Thread(target=self._run, name="jobqueue-subscriber", daemon=True)
             self._thread.start()
 
+    def _tell_wishes(self) -> None:
+        if self._session is None or not self._session.send_wishes():
+            self._wake()
+
     def _wake(self) -> None:
         if self._thread is not None:
             # The pipe may be full of wake-ups already.
@@ -153,8 +160,13 @@ class Subscriber:
                 if was_lost:
                     logger.warning("the subscriber connection is back")
                 delay, was_lost = RECONNECT_DELAYS[0], False
-                if session.serve():
-                    return
+                try:
+                    if session.serve():
+                        return
+                finally:
+                    with self._lock:
+                        if self._session is session:
+                            self._session = None
             # Also what a bad configuration raises: whoever waits for a confirmation is told of it.
             except Exception as error:
                 self._last_error = error
@@ -177,7 +189,7 @@ class Subscriber:
         with self._lock:
             if self._channels and not self._closing:
                 return False
-            self._thread = None
+            self._thread = self._session = None
             self._wishes.clear()
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -208,6 +220,9 @@ class _Session:
         self._was_lost = was_lost
         self._node = node
         self._ping_sent = False
+        # A TLS link may not be written to in one thread while another reads from it.
+        self._others_may_send = not isinstance(connection._sock, ssl.SSLSocket)
+        self._error: Exception | None = None
 
     def serve(self) -> bool:
         """Serve until the subscriber is closed or idle; true then. Raises when the link breaks."""
@@ -222,7 +237,10 @@ class _Session:
                 wait = 0.0 if subscriber._closing else PING_INTERVAL if subscriber._channels else LINGER
                 ready = bool(selector.select(max(0.0, quiet_since + wait - time.monotonic())))
                 subscriber._drain()
-                self._send_wishes()
+                with subscriber._lock:
+                    self._send_wishes()
+                if self._error is not None:
+                    raise self._error
                 while connection.can_read(timeout=0):
                     self._handle(connection.read_response(disable_decoding=True))
                     quiet_since, self._ping_sent = time.monotonic(), False
@@ -235,7 +253,8 @@ class _Session:
                     if subscriber._connector.node not in (self._node, None):
                         # Every node hears all messages, until it leaves the cluster.
                         raise ConnectionError("the queue is served by another node of the cluster now")
-                    connection.send_command("PING")
+                    with subscriber._lock:
+                        connection.send_command("PING")
                     quiet_since, self._ping_sent = time.monotonic(), True
 
     def _subscribe_all(self) -> None:
@@ -243,21 +262,32 @@ class _Session:
         with subscriber._lock:
             subscriber._wishes.clear()
             channels = list(subscriber._channels.values())
-        for start in range(0, len(channels), BATCH):
-            batch = channels[start : start + BATCH]
-            self._connection.send_command("SUBSCRIBE", *(channel.name for channel in batch))
-            self._pending.extend(batch)
-        if self._was_lost and channels:
-            self._resync_after = channels[-1]
+            if self._was_lost and channels:
+                self._resync_after = channels[-1]
+            for start in range(0, len(channels), BATCH):
+                batch = channels[start : start + BATCH]
+                self._pending.extend(batch)
+                self._connection.send_command("SUBSCRIBE", *(channel.name for channel in batch))
+            subscriber._session = self
+
+    def send_wishes(self) -> bool:
+        """Send from another thread what is wished; false when the subscriber's own must. Call with the lock held."""
+        if not self._others_may_send or self._error is not None:
+            return False
+        try:
+            self._send_wishes()
+        except Exception as error:
+            # The thread makes a new link, and subscribes everything there.
+            self._error = error
+            return False
+        return True
 
     def _send_wishes(self) -> None:
-        while True:
-            with self._subscriber._lock:
-                if not self._subscriber._wishes:
-                    return
-                command, channel = self._subscriber._wishes.popleft()
-            self._connection.send_command(command, channel.name)
+        wishes = self._subscriber._wishes
+        while wishes:
+            command, channel = wishes.popleft()
             self._pending.append(channel)
+            self._connection.send_command(command, channel.name)
 
     def _handle(self, reply: list[Any]) -> None:
         kind = reply[0]
