@@ -121,6 +121,33 @@ class ThisProject:
 Library = PythonLibrary | NodeLibrary | ThisProject
 
 JOBQUEUE = ThisProject()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapted:
+    """A library and the file that drives it.
+
+    Attributes:
+        library: what is installed.
+        adapter: the file.
+    """
+
+    library: Library
+    adapter: Path
+
+    @property
+    def name(self) -> str:
+        return self.library.name
+
+    @property
+    def is_ours(self) -> bool:
+        return self.library is JOBQUEUE
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of its adapter."""
+        return self.library.command(self.adapter, *arguments)
+
+
 RQ = PythonLibrary("RQ 3.0.0", ("rq==3.0.0", *CLIENT))
 CELERY = PythonLibrary("Celery 5.7.0", ("celery[redis]==5.7.0", "kombu[redis]==5.7.0", "packaging==26.3", *CLIENT))
 DRAMATIQ = PythonLibrary("Dramatiq 2.2.1", ("dramatiq==2.2.1", *CLIENT))

@@ -12,32 +12,16 @@ ADAPTERS = Path(__file__).parent / "adapters"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Peer:
+class Peer(installed.Adapted):
     """One library.
 
     Attributes:
-        library: what is installed.
-        adapter: the file that drives it.
         rows: what each configuration says, for the table's legend.
         default_return: when its documentation, or else its source, lets the job of a dead worker come back.
     """
 
-    library: installed.Library
-    adapter: str
     rows: Mapping[str, str]
     default_return: str
-
-    @property
-    def name(self) -> str:
-        return self.library.name
-
-    @property
-    def is_ours(self) -> bool:
-        return self.library is installed.JOBQUEUE
-
-    def command(self, *arguments: str) -> list[str]:
-        """The command line of its adapter."""
-        return self.library.command(ADAPTERS / self.adapter, *arguments)
 
     def install(self) -> None:
         """Make the environment it runs in, unless it is there."""
@@ -47,13 +31,13 @@ class Peer:
 PEERS = (
     Peer(
         installed.JOBQUEUE,
-        "jobqueue_peer.py",
+        ADAPTERS / "jobqueue_peer.py",
         {"default": "no setting", "tuned": "`VISIBILITY_TIMEOUT` 3 s, `RETRY_BACKOFF` 0"},
         "30 to 45 s",
     ),
     Peer(
         installed.RQ,
-        "rq_peer.py",
+        ADAPTERS / "rq_peer.py",
         {
             "default": "no setting",
             "tuned": "`Retry(max=2)` on the job; `job_monitoring_interval` 5 s, `maintenance_interval` 5 s, "
@@ -63,7 +47,7 @@ PEERS = (
     ),
     Peer(
         installed.CELERY,
-        "celery_peer.py",
+        ADAPTERS / "celery_peer.py",
         {
             "default": "no setting",
             "tuned": "`task_acks_late`, `task_reject_on_worker_lost`; `visibility_timeout` 5 s, "
@@ -73,13 +57,13 @@ PEERS = (
     ),
     Peer(
         installed.DRAMATIQ,
-        "dramatiq_peer.py",
+        ADAPTERS / "dramatiq_peer.py",
         {"default": "no setting", "tuned": "`heartbeat_timeout` 5 s, `maintenance_chance` every command"},
         "60 s, and then by chance, one command in a thousand",
     ),
     Peer(
         installed.BULLMQ,
-        "bullmq_peer.mjs",
+        ADAPTERS / "bullmq_peer.mjs",
         {
             "default": "no setting",
             "tuned": "`lockDuration` 3 s, `stalledInterval` 3 s, `maxStalledCount` 2, `attempts` 3",
@@ -88,7 +72,7 @@ PEERS = (
     ),
     Peer(
         installed.PLATFORMATIC,
-        "platformatic_peer.mjs",
+        ADAPTERS / "platformatic_peer.mjs",
         {
             "default": "no setting, with a `Reaper` with leader election",
             "tuned": "`visibilityTimeout` 3 s, the reaper's too, `lockTTL` 3 s",

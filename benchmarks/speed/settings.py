@@ -2,6 +2,10 @@
 
 import os
 
+# What the admin needs.
+from tests.settings import MIDDLEWARE as MIDDLEWARE
+from tests.settings import TEMPLATES as TEMPLATES
+
 from .environment import FILE_VARIABLE, URL_VARIABLE
 
 SECRET_KEY = "for the benchmark only"
@@ -20,29 +24,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django_jobqueue",
     "benchmarks.speed",
-]
-
-MIDDLEWARE = [
-    "django.middleware.security.SecurityMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-]
-
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ],
-        },
-    },
 ]
 
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}

@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,11 +65,8 @@ def _enqueueing(bench: Bench, queue: Queue) -> Callable[[], float]:
     return enqueueing
 
 
-class FileRun:
-    """No-op jobs a second of a worker process on a file that was filled before it started.
-
-    It cannot be halted in between, as on a server: it might hold the lock of the file.
-    """
+class Run(ABC):
+    """No-op jobs a second of a worker on a queue that is filled before."""
 
     def __init__(self, bench: Bench, queue: Queue) -> None:
         self._bench = bench
@@ -79,10 +77,24 @@ class FileRun:
         """One run."""
         self._queue.clear()
         enqueue(self._queue, PAYLOAD, self._count)
-        with WorkerProcesses(self._queue.alias, CONCURRENCY, must_wait=False):
-            found = done_rate(self._looks(), self._count)
+        found = self._rate(self._count)
         self._count = max(FIRST_COUNT, int(found * self._bench.seconds))
         return found
+
+    @abstractmethod
+    def _rate(self, count: int) -> float:
+        """How many of that many jobs are done in a second."""
+
+
+class FileRun(Run):
+    """In a process that starts when the file is full.
+
+    It cannot be halted in between, as on a server: it might hold the lock of the file.
+    """
+
+    def _rate(self, count: int) -> float:
+        with WorkerProcesses(self._queue.alias, CONCURRENCY, must_wait=False):
+            return done_rate(self._looks(), count)
 
     def _looks(self) -> Iterator[tuple[float, int]]:
         while True:
@@ -90,23 +102,13 @@ class FileRun:
             time.sleep(LOOK_INTERVAL)
 
 
-class MemoryRun:
-    """No-op jobs a second of a worker in this process, which nobody disturbs."""
+class MemoryRun(Run):
+    """In this process, where nobody disturbs."""
 
-    def __init__(self, bench: Bench, queue: Queue) -> None:
-        self._bench = bench
-        self._queue = queue
-        self._count = FIRST_COUNT
-
-    def __call__(self) -> float:
-        """One run."""
-        self._queue.clear()
-        enqueue(self._queue, PAYLOAD, self._count)
+    def _rate(self, count: int) -> float:
         began = time.perf_counter()
         Worker(self._queue, concurrency=CONCURRENCY, reaper=False).run_until_empty()
-        found = self._count / (time.perf_counter() - began)
-        self._count = max(FIRST_COUNT, int(found * self._bench.seconds))
-        return found
+        return count / (time.perf_counter() - began)
 
 
 @contextmanager
