@@ -25,7 +25,7 @@ PROMOTE_INTERVAL = 5.0
 SHARED_PROMOTE_INTERVAL = 0.9
 
 #: Seconds between two rounds of forgetting.
-EXPIRE_INTERVAL = 5.0
+EXPIRE_INTERVAL = 10.0
 
 #: Longest time between two steps of the sweep, in seconds.
 LONGEST_SWEEP_INTERVAL = 30.0

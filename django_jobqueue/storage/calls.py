@@ -143,11 +143,12 @@ def promote_call(keys: Keys, limit: int, ttl_ms: int, quarantine_limit: int) -> 
 
 
 def sweep_calls(keys: Keys, cursors: Mapping[str, bytes], ttl_ms: int) -> list[Call]:
-    """One step of each walk of the sweep: jobs, results, errors, and cancelled with progress."""
+    """One step of each walk of the sweep: jobs, results with errors, and cancelled with progress."""
     return [
         Call(script("sweep_jobs"), (keys.jobs, keys.completed, keys.failed), (cursors["jobs"], SWEEP_PAGE, ttl_ms)),
-        Call(script("sweep_payloads"), (keys.results,), (cursors["results"], SWEEP_PAGE)),
-        Call(script("sweep_payloads"), (keys.errors,), (cursors["errors"], SWEEP_PAGE)),
+        Call(
+            script("sweep_payloads"), (keys.results, keys.errors), (cursors["results"], cursors["errors"], SWEEP_PAGE)
+        ),
         Call(
             script("sweep_marks"),
             (keys.cancelled, keys.progress, keys.jobs),

@@ -430,7 +430,7 @@ class RedisStorage(Storage):
     def sweep(self) -> None:
         keys, cursors = self.keys, self._sweep_cursors
         calls = sweep_calls(keys, cursors, int(self.config.result_ttl * 1000))
-        jobs, results, errors, (cancelled, progress) = self._transport.run_all("sweeping", calls)
+        jobs, (results, errors), (cancelled, progress) = self._transport.run_all("sweeping", calls)
         cursors.update(jobs=jobs, results=results, errors=errors, cancelled=cancelled, progress=progress)
 
     def vanished_workers(self, known: Collection[str]) -> set[str]:

@@ -101,7 +101,7 @@ def test_a_worker_killed_at_any_command_loses_no_job(server: Server, tmp_path: P
 
 
 REAPER_STEPS = both_moments(
-    ("SUBSCRIBE", 1), ("lock_acquire", 1), ("sweep_jobs", 1), ("sweep_payloads", 1), ("sweep_payloads", 2),
+    ("SUBSCRIBE", 1), ("lock_acquire", 1), ("sweep_jobs", 1), ("sweep_payloads", 1),
     ("sweep_marks", 1), ("TIME", 1), ("HGETALL", 1), ("SCAN", 1), ("suspects", 1), ("recover", 1), ("recover", 2),
     ("recover", 3), ("fail", 1), ("discard", 1), ("quarantine", 1), ("LRANGE", 1), ("expire", 1), ("promote", 1),
     ("lock_renew", 1), ("unregister", 1), ("lock_release", 1),

@@ -113,7 +113,6 @@ def expire_finished_jobs(rig: Rig) -> None:
 
 @step("sweep_jobs")
 @step("sweep_payloads")
-@step("sweep_payloads", 2)
 @step("sweep_marks")
 def sweep(rig: Rig) -> None:
     commit(rig.direct, Complete(claimed(rig.direct), b"1", 60_000))
