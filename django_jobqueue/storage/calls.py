@@ -25,6 +25,10 @@ TOMBSTONE_AGE_MS = 24 * 3600 * 1000
 #: Milliseconds after which the marks of a worker that fell off the list go. Jobs are held ready for a moment only.
 AHEAD_AGE_MS = 24 * 3600 * 1000
 
+#: Bytes of messages in the answer to one claim from which on no further job is held ready. What is held ready saves
+#: round trips, and next to the work on large messages these do not show.
+AHEAD_BYTES = 64 * 1024
+
 #: The error of a job that was due and whose message is gone, or is not its own.
 _UNUSABLE = json.dumps(
     {
@@ -69,7 +73,7 @@ def enqueue_call(keys: Keys, job: NewJob, resent: bool, replicates: bool) -> Cal
 def claim_call(keys: Keys, worker_id: str, limit: int, ahead: int = 0) -> Call:
     """Claim up to ``limit`` jobs, and ``ahead`` more to hold ready."""
     names = (keys.jobs, keys.queue, keys.processing(worker_id), keys.cancelled, keys.ahead(worker_id))
-    return Call(script("claim"), names, (limit, worker_id, keys.events, ahead, AHEAD_AGE_MS))
+    return Call(script("claim"), names, (limit, worker_id, keys.events, ahead, AHEAD_AGE_MS, AHEAD_BYTES))
 
 
 def hold_call(keys: Keys, worker_id: str) -> Call:

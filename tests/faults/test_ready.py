@@ -14,6 +14,7 @@ from django_jobqueue.message import JobMessage, Status
 from django_jobqueue.pace import MAX_IN_HAND
 from django_jobqueue.queue import Queue
 from django_jobqueue.storage.base import Claim, Release, Suspect, SuspectKind, Verdict
+from django_jobqueue.storage.calls import AHEAD_BYTES
 from django_jobqueue.storage.redis import RedisStorage
 from django_jobqueue.worker import Worker
 from tests.app import jobs
@@ -48,6 +49,12 @@ def hold(storage: RedisStorage, *messages: JobMessage) -> list[JobMessage]:
     claim = storage.commit("worker", (), 1, 10)[1]
     assert [JobMessage.decode(raw).id for raw in claim.messages] == [messages[0].id]
     return [JobMessage.decode(raw) for raw in claim.ready]
+
+
+def large_message(job_id: str) -> JobMessage:
+    """A message of which three are more than one answer holds ready."""
+    body = b'"' + b"x" * (AHEAD_BYTES * 2 // 5) + b'"'
+    return JobMessage.encode(job_id, None, body, created_at=1, max_attempts=3, result_ttl_ms=60_000)
 
 
 def marks(server: Server, queue: Queue) -> set[str]:
@@ -166,6 +173,17 @@ def test_a_message_that_came_late_is_not_lost_behind_the_next(storage: RedisStor
 
     # BLMOVE brings nothing, and so the last in the list is the one that came late.
     assert storage.wait_and_claim("worker", 0.01) == Claim(ready=[late.raw])
+
+
+def test_few_large_jobs_are_held_ready(storage: RedisStorage) -> None:
+    large = [large_message(f"large-{n}") for n in range(10)]
+    enqueue(storage, *large)
+
+    claim = storage.commit("worker", (), 2, 10)[1]
+
+    assert claim.messages == [one.raw for one in large[:2]]
+    assert claim.ready == [large[2].raw]
+    assert claim.backlog == 7
 
 
 def test_a_job_held_ready_can_be_given_back(storage: RedisStorage, server: Server, queue: Queue) -> None:
