@@ -108,16 +108,19 @@ class Fetcher:
         self._leases.fetcher_waits(False)
         try:
             while self._attempt_until_stopped(self._step):
-                lease, self._own = self._own, None
-                if lease is not None:
+                if self._own is not None:
                     # Until the other is there, whoever finishes a job stores it.
                     self._leases.fetcher_waits(True)
+                    lease, self._own = self._own, None
                     if self._executors.pass_duty():
                         return lease
                     self._leases.fetcher_waits(False)
                     self._executors.put([lease])
         except BaseException as error:
             self.error = error
+        if self._own is not None:
+            # It is given back with what waits for a thread.
+            self._executors.put([self._own])
         self.ended.set()
         return None
 
@@ -161,6 +164,8 @@ class Fetcher:
 
     def _step(self) -> bool:
         """Commit, claim, or wait; false when there is nothing left to do."""
+        if self._own is not None:
+            return True  # the step before had it, and failed at something else
         if self._must_reconcile or self._time_to_look() <= 0:
             self._reconcile()
         if self._executors.waiting:
