@@ -33,8 +33,8 @@ class Duty(Enum):
 class Inbox:
     """Jobs for which no thread is free yet; what an executor takes, guarded by ``_changed``.
 
-    One executor is woken when jobs come, and it wakes the next one when it leaves some. So a thread that is done
-    with each job at once does them all, and the others are not woken for nothing: that costs more than such a job.
+    One executor is woken when jobs come, and it wakes the next one when it leaves some, unless the jobs are so short
+    that it will soon have done them all: then the others are not woken for nothing, which costs more than such a job.
     The fetcher's duty lies here, too, while it passes from one to another, and is taken first.
     """
 
@@ -42,14 +42,29 @@ class Inbox:
         self._changed = threading.Condition(threading.Lock())
         self._waiting: deque[Lease] = deque()
         self._duty_is_free = True
+        self._spreads = True
         self._idle = 0
+        self._busy = 0
         self._is_waking = False
         self._is_closed = False
 
-    def put(self, leases: Iterable[Lease]) -> None:
-        """Jobs to run, in this order."""
+    def put(self, leases: Iterable[Lease], spreads: bool) -> None:
+        """Jobs to run, in this order.
+
+        Args:
+            leases: the jobs.
+            spreads: whether to wake further executors for what those at work have not taken yet.
+        """
         with self._changed:
             self._waiting.extend(leases)
+            self._spreads = spreads
+            if spreads or not self._busy:
+                self._wake_one()
+
+    def spread(self) -> None:
+        """Wake further executors after all: those at work take longer than was thought."""
+        with self._changed:
+            self._spreads = True
             self._wake_one()
 
     def pass_duty(self) -> bool:
@@ -59,9 +74,14 @@ class Inbox:
             self._wake_one()
             return self._duty_is_free
 
-    def get(self) -> Lease | Duty | None:
-        """The duty or the next job, as soon as there is one; ``None`` when there will be none."""
+    def get(self, had_job: bool) -> Lease | Duty | None:
+        """The duty or the next job, as soon as there is one; ``None`` when there will be none.
+
+        Args:
+            had_job: whether the last call of this executor got a job, with which it is done.
+        """
         with self._changed:
+            self._busy -= had_job
             while not (self._waiting or self._duty_is_free):
                 if self._is_closed:
                     return None
@@ -73,7 +93,9 @@ class Inbox:
                 self._duty_is_free, taken = False, Duty.FETCH
             else:
                 taken = self._waiting.popleft()
-            self._wake_one()
+                self._busy += 1
+            if self._spreads:
+                self._wake_one()
             return taken
 
     def _wake_one(self) -> None:
@@ -143,8 +165,12 @@ class Executors:
         for thread in self._threads:
             thread.start()
 
-    def put(self, leases: Iterable[Lease]) -> list[Lease]:
+    def put(self, leases: Iterable[Lease], spreads: bool = True) -> list[Lease]:
         """Run jobs: on the event loop, or as soon as threads are free.
+
+        Args:
+            leases: the jobs.
+            spreads: whether they need many threads; if not, ``spread`` must be called soon.
 
         Returns:
             Those that cannot be held ready: the event loop would run them beside the others at once.
@@ -157,7 +183,7 @@ class Executors:
                 refused.append(lease)
             else:
                 self._loop.put(lease)
-        self._inbox.put(for_threads)
+        self._inbox.put(for_threads, spreads)
         return refused
 
     def takes_thread(self, lease: Lease) -> bool:
@@ -167,6 +193,10 @@ class Executors:
     def pass_duty(self) -> bool:
         """Give the fetcher's duty to an idle executor; false when none is."""
         return self._inbox.pass_duty()
+
+    def spread(self) -> None:
+        """Wake further threads for what waits: the jobs take longer than was thought."""
+        self._inbox.spread()
 
     @property
     def waiting(self) -> int:
@@ -210,7 +240,9 @@ class Executors:
 
     def _run(self) -> None:
         try:
-            while (taken := self._inbox.get()) is not None:
+            had_job = False
+            while (taken := self._inbox.get(had_job)) is not None:
+                had_job = not isinstance(taken, Duty)
                 lease = self._attend() if isinstance(taken, Duty) else taken
                 if lease is None:
                     continue

@@ -168,9 +168,10 @@ class Fetcher:
             return True  # the step before had it, and failed at something else
         if self._must_reconcile or self._time_to_look() <= 0:
             self._reconcile()
-        if self._executors.waiting:
-            # They have work, and outcomes stored together cost less than one by one.
-            self._leases.await_finished(self._executors.waiting // 2, GROUP_TIME)
+        waiting = self._executors.waiting
+        # While they have work: outcomes stored together cost less than one by one.
+        if waiting and not self._leases.await_finished(waiting // 2, GROUP_TIME):
+            self._executors.spread()
         finished = self._leases.take_finished()
         self._pace.note(one.seconds for one in finished)
         free, ahead = self._room(len(finished))
@@ -324,7 +325,7 @@ class Fetcher:
             self._run(messages, are_ready)
 
     def _run(self, messages: Sequence[JobMessage], are_ready: bool = False) -> None:
-        if refused := self._executors.put(self._hold(messages, are_ready)):
+        if refused := self._executors.put(self._hold(messages, are_ready), not self._pace.is_quick):
             self._pace.hold_none()
             self._give_up_ready(refused)
 

@@ -40,13 +40,14 @@ class Leases:
         """Whether a finished job waits to be stored. Call with ``changed`` held."""
         return bool(self._finished)
 
-    def await_finished(self, count: int, timeout: float) -> None:
-        """Wait until so many finished jobs wait to be stored, but no longer than ``timeout`` seconds."""
+    def await_finished(self, count: int, timeout: float) -> bool:
+        """Wait until so many finished jobs wait to be stored; false after ``timeout`` seconds."""
         with self.changed:
             self._enough = count
             if len(self._finished) < count:
                 self.changed.wait(timeout)
             self._enough = 1
+            return len(self._finished) >= count
 
     def add(self, leases: Iterable[Lease]) -> None:
         """Jobs were started."""

@@ -10,6 +10,9 @@ WORK_IN_HAND = 0.01
 #: Most jobs in hand, those that run included.
 MAX_IN_HAND = 64
 
+#: Seconds below which a job is not worth another thread.
+QUICK = 0.0002
+
 #: The weight of one more duration in the estimate.
 _WEIGHT = 0.05
 
@@ -33,6 +36,11 @@ class Pace:
                 self._seconds = seconds
             else:
                 self._seconds += _WEIGHT * (seconds - self._seconds)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether jobs end sooner than it takes to wake a thread for them."""
+        return self._seconds is not None and self._seconds < QUICK
 
     def hold_none(self) -> None:
         """No job can be held ready: what runs here would run at once."""
