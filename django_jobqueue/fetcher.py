@@ -169,8 +169,8 @@ class Fetcher:
         if self._must_reconcile or self._time_to_look() <= 0:
             self._reconcile()
         waiting = self._executors.waiting
-        # While they have work: outcomes stored together cost less than one by one.
-        if waiting and not self._leases.await_finished(waiting // 2, GROUP_TIME):
+        # While they have work: outcomes stored together cost less than one by one. When none ends, others must help.
+        if waiting and not self._leases.await_finished(max(1, waiting // 2), GROUP_TIME):
             self._executors.spread()
         finished = self._leases.take_finished()
         self._pace.note(one.seconds for one in finished)

@@ -320,6 +320,25 @@ def test_jobs_that_wait_behind_a_long_one_go_back_for_others(queue: Queue) -> No
     assert set(script.ran) == {"long", *(f"short-{n}" for n in range(200))}
 
 
+@pytest.mark.parametrize("behind", [1, 2, 7])
+def test_short_jobs_do_not_wait_behind_a_long_one_while_threads_are_idle(queue: Queue, behind: int) -> None:
+    script = Script()
+    for n in range(200):
+        queue.enqueue(f"short-{n}")
+    queue.enqueue("long", "wait")
+    last = [f"behind-{n}" for n in range(behind)]
+    for job_id in last:
+        queue.enqueue(job_id)
+    worker = Worker(queue, handler=script, concurrency=10, reaper=False)
+
+    worker.start()
+
+    happens(lambda: set(last) <= set(script.ran), "those behind the long job run")
+    assert _status(queue, "long") is Status.PROCESSING
+    script.gate.set()
+    worker.stop()
+
+
 def test_async_jobs_are_never_more_than_the_slots(queue: Queue) -> None:
     import asyncio
 
