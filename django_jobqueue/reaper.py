@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from . import signals
 from .backoff import outage_delays
@@ -96,7 +97,7 @@ class Reaper:
         self._woken = threading.Event()
         # Set by the subscriber's thread: a job is due sooner than was known.
         self._due_sooner = threading.Event()
-        self._listening: list[Callable[[], None]] = []
+        self._listening: ExitStack | None = None
         self._thread: threading.Thread | None = None
         self._is_leader = False
         #: Why the thread of ``start`` has ended, when it was not told to.
@@ -127,8 +128,8 @@ class Reaper:
         try:
             while not self._stopping:
                 try:
-                    if not self._listening:
-                        self._listen()
+                    if self._listening is None:
+                        self._listening = self._listen()
                     wait = self._step()
                 except UnsupportedServer:
                     raise
@@ -146,9 +147,9 @@ class Reaper:
                 self._woken.wait(wait)
                 self._woken.clear()
         finally:
-            for end in self._listening:
-                end()
-            self._listening = []
+            if self._listening is not None:
+                self._listening.close()
+                self._listening = None
             self._resign()
             logger.info("reaper %s of queue %r has stopped", self.id, self.queue.alias)
 
@@ -206,10 +207,13 @@ class Reaper:
             self.error = error
             logger.error("reaper %s ends: %s", self.id, error)
 
-    def _listen(self) -> None:
-        self._listening.append(self.queue.storage.listen_schedule(self._hear_of_schedule))
-        if self._elects:
-            self._listening.append(self.queue.storage.listen_lock(self._leader_left))
+    def _listen(self) -> ExitStack:
+        """Listen to other processes until the stack is closed: to all of it, or to nothing."""
+        with ExitStack() as listening:
+            listening.callback(self.queue.storage.listen_schedule(self._hear_of_schedule))
+            if self._elects:
+                listening.callback(self.queue.storage.listen_lock(self._leader_left))
+            return listening.pop_all()
 
     def _hear_of_schedule(self) -> None:
         self._due_sooner.set()

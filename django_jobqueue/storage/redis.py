@@ -51,7 +51,7 @@ from .keys import Keys
 from .news import listen_schedule
 from .pages import read_details, read_page
 from .replication import run_replicated
-from .replies import exact_bytes, is_over, kept_message, milliseconds, record, text, whole
+from .replies import exact_bytes, has_expired, kept_message, milliseconds, record, text, whole
 from .scripts import Call, load, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport
@@ -185,7 +185,7 @@ class RedisStorage(Storage):
         found: list[JobState | None] = []
         for raw, expires_at in zip(values[::2], values[1::2], strict=True):
             state = None if raw is None else JobState.read(raw)
-            found.append(None if expires_at is not None and is_over(state, expires_at, now) else state)
+            found.append(None if expires_at is not None and has_expired(state, expires_at, now) else state)
         return found
 
     def page(self, part: Part, offset: int, limit: int) -> JobPage:

@@ -25,7 +25,7 @@ def whole(raw: bytes | None) -> int | None:
     return int(raw) if raw is not None and raw.isdigit() and len(raw) <= 16 else None
 
 
-def is_over(state: JobState | None, expires_at: bytes, now_ms: int) -> bool:
+def has_expired(state: JobState | None, expires_at: bytes, now_ms: int) -> bool:
     """Whether a job's TTL is over, so that it counts as forgotten."""
     expires_ms = whole(expires_at)
     return state is not None and state.status.is_terminal and expires_ms is not None and now_ms >= expires_ms
