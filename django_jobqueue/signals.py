@@ -11,8 +11,8 @@ Job signals have ``sender`` the ``Queue`` class and the arguments ``queue`` (the
 * ``job_stalled``: ``worker_id``, ``attempts``, ``failed`` (whether that was its last). In the reaper.
 * ``job_cancelled``: in the process that cancelled.
 
-``worker_started`` and ``worker_stopped`` have ``sender`` the ``Worker`` class and the argument
-``worker``; ``leadership_acquired`` and ``leadership_lost`` the ``Reaper`` class and ``reaper``.
+``worker_started``, before the first job begins, and ``worker_stopped`` have ``sender`` the ``Worker`` class
+and the argument ``worker``; ``leadership_acquired`` and ``leadership_lost`` the ``Reaper`` class and ``reaper``.
 """
 
 from django.dispatch import Signal

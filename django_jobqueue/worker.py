@@ -191,14 +191,15 @@ class Worker:
                 self._heartbeat.start()
                 if self._reaper is not None:
                     self._reaper.start()
-                self._executors.start(self._fetcher.attend)
                 logger.info(
                     "worker %s runs %d jobs at a time of queue %r",
                     self.id,
                     self.concurrency,
                     self.queue.alias,
                 )
+                # Before the executors: a receiver prepares what the first job already needs.
                 signals.worker_started.send_robust(Worker, worker=self)
+                self._executors.start(self._fetcher.attend)
                 self._fetcher.ended.wait()
                 if self._fetcher.error is not None:
                     raise self._fetcher.error

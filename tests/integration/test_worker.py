@@ -166,6 +166,27 @@ def test_jobs_get_a_working_database_connection(
     assert queue.enqueue_and_wait("c") == 42
 
 
+def test_no_job_begins_before_the_receivers_of_worker_started_are_done(
+    queue: Queue, make_worker: Callable[..., Worker]
+) -> None:
+    job_began = threading.Event()
+    began_early: list[bool] = []
+
+    def prepare(sender: Any, worker: Worker, **news: Any) -> None:
+        # Long enough for a job that is not held back.
+        began_early.append(job_began.wait(0.3))
+
+    queue.enqueue("a")
+    signals.worker_started.connect(prepare)
+    try:
+        make_worker(queue, handler=lambda job: job_began.set(), concurrency=1)
+        assert job_began.wait(10)
+    finally:
+        signals.worker_started.disconnect(prepare)
+
+    assert began_early == [False]
+
+
 def test_signals_of_the_worker(configure: Callable[..., Queue]) -> None:
     queue = configure(RETRY_BACKOFF=0)
     heard: list[tuple[str, Any]] = []
