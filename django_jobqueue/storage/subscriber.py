@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from .cluster import Node
 from .connections import READ_MARGIN, Connector, translated
 
@@ -27,7 +29,7 @@ LINGER = 30.0
 #: Seconds that a caller waits for the server to confirm a subscription.
 CONFIRM_TIMEOUT = 10.0
 
-#: Channels named in one SUBSCRIBE when all are subscribed anew.
+#: SUBSCRIBEs in one write when all channels are subscribed anew.
 BATCH = 500
 
 #: Seconds between attempts to connect: the first, and the longest.
@@ -37,13 +39,15 @@ RECONNECT_DELAYS = (0.1, 5.0)
 class _Channel:
     """One subscribed channel and who listens to it."""
 
-    __slots__ = ("announced", "confirmed", "listeners", "name")
+    __slots__ = ("announced", "confirmed", "denied", "listeners", "name")
 
     def __init__(self, name: str, announced: bool) -> None:
         self.name = name
         self.announced = announced
         self.listeners: dict[object, tuple[Callable[[bytes], None], Callable[[], None] | None]] = {}
         self.confirmed = threading.Event()
+        #: What the server said when it refused the channel; then it is confirmed, too.
+        self.denied: NoPermissionError | None = None
 
 
 class Subscriber:
@@ -89,7 +93,7 @@ class Subscriber:
             A callable that ends it. It may be called more than once.
 
         Raises:
-            StorageError: the server did not confirm in time.
+            StorageError: the server did not confirm in time, or denied it.
         """
         key = object()
         with self._lock:
@@ -113,6 +117,9 @@ class Subscriber:
             end()
             cause = self._last_error or TimeoutError(f"no confirmation within {CONFIRM_TIMEOUT:g} s")
             raise translated(cause, f"subscribing to {name!r}") from cause
+        if confirm and channel.denied is not None:
+            end()
+            raise translated(channel.denied, f"subscribing to {name!r}") from channel.denied
         return end
 
     def close(self) -> None:
@@ -242,7 +249,7 @@ class _Session:
                 if self._error is not None:
                     raise self._error
                 while connection.can_read(timeout=0):
-                    self._handle(connection.read_response(disable_decoding=True))
+                    self._read()
                     quiet_since, self._ping_sent = time.monotonic(), False
                 if subscriber._closing or (not ready and not subscriber._channels):
                     if subscriber._ended():
@@ -255,6 +262,7 @@ class _Session:
                         raise ConnectionError("the queue is served by another node of the cluster now")
                     with subscriber._lock:
                         connection.send_command("PING")
+                        self._ask_again()
                     quiet_since, self._ping_sent = time.monotonic(), True
 
     def _subscribe_all(self) -> None:
@@ -267,8 +275,16 @@ class _Session:
             for start in range(0, len(channels), BATCH):
                 batch = channels[start : start + BATCH]
                 self._pending.extend(batch)
-                self._connection.send_command("SUBSCRIBE", *(channel.name for channel in batch))
+                # One command each: the server denies a command as a whole.
+                commands = self._connection.pack_commands([("SUBSCRIBE", channel.name) for channel in batch])
+                self._connection.send_packed_command(commands)
             subscriber._session = self
+
+    def _ask_again(self) -> None:
+        """Subscribe what was denied; the user may have been given the right. Call with the lock held."""
+        channels = self._subscriber._channels.values()
+        self._subscriber._wishes.extend(("SUBSCRIBE", channel) for channel in channels if channel.denied)
+        self._send_wishes()
 
     def send_wishes(self) -> bool:
         """Send from another thread what is wished; false when the subscriber's own must. Call with the lock held."""
@@ -289,6 +305,22 @@ class _Session:
             self._pending.append(channel)
             self._connection.send_command(command, channel.name)
 
+    def _read(self) -> None:
+        try:
+            reply = self._connection.read_response(disable_decoding=True)
+        except NoPermissionError as error:
+            # One channel only: a reaper that may not hear something must not silence the waiters of its process.
+            self._deny(self._pending.popleft(), error)
+        else:
+            self._handle(reply)
+
+    def _deny(self, channel: _Channel, error: NoPermissionError) -> None:
+        if channel.announced and channel.denied is None:
+            logger.warning("nothing is heard of %s, the server denied it (%s)", channel.name, error)
+        channel.denied = error
+        channel.confirmed.set()
+        self._settle(channel)
+
     def _handle(self, reply: list[Any]) -> None:
         kind = reply[0]
         if kind == b"message":
@@ -299,20 +331,22 @@ class _Session:
                 self._call(on_message, reply[2])
         elif kind == b"subscribe":
             channel = self._pending.popleft()
-            is_new = not channel.confirmed.is_set()
+            is_new = channel.denied is not None or not channel.confirmed.is_set()
+            channel.denied = None
             channel.confirmed.set()
             if is_new and channel.announced:
                 self._call_all([channel])
-            if channel is self._resync_after:
-                self._resync_after = None
-                self._resync()
+            self._settle(channel)
         elif kind == b"unsubscribe":
             self._pending.popleft()
 
-    def _resync(self) -> None:
-        with self._subscriber._lock:
-            channels = list(self._subscriber._channels.values())
-        self._call_all(channels)
+    def _settle(self, channel: _Channel) -> None:
+        """After the last one that was subscribed anew: tell all that messages may have been missed."""
+        if channel is self._resync_after:
+            self._resync_after = None
+            with self._subscriber._lock:
+                channels = list(self._subscriber._channels.values())
+            self._call_all(channels)
 
     def _call_all(self, channels: Iterable[_Channel]) -> None:
         """Tell the listeners of channels that messages may have been missed."""

@@ -15,10 +15,12 @@ from django_jobqueue.conf import QueueConfig
 from django_jobqueue.exceptions import NotReplicated, StorageError
 from django_jobqueue.queue import Queue, queues
 from django_jobqueue.storage import subscriber
+from django_jobqueue.worker import Worker
 from tests.contract.build import claimed, commit, complete
 from tests.docs.pages import DOCS, blocks, codes, rows, section
+from tests.faults.load import happens
 from tests.faults.roles import SCENARIOS
-from tests.servers import Server, wait_until
+from tests.servers import Server
 
 pytestmark = pytest.mark.faults
 
@@ -250,16 +252,69 @@ def test_a_missing_right_is_told_with_the_page_that_has_it(stage: Stage, taken: 
     queues.close()
 
 
-def test_a_queue_closes_although_its_subscriptions_are_denied(redis_server: Server, key_prefix: str) -> None:
+@pytest.fixture
+def limited(redis_server: Server, key_prefix: str) -> Iterator[tuple[Queue, Callable[..., None]]]:
+    """A queue whose user may do all but hear channels outside of the prefix, and what changes the rights."""
     user = f"user-{key_prefix}".replace(":", "-")
-    with redis_server.client() as client:
-        client.execute_command("ACL", "SETUSER", user, "on", ">s3cret", "~*", "&*", "+@all", "-subscribe")
+
+    def grant(*rights: str) -> None:
+        with redis_server.client() as client:
+            client.execute_command("ACL", "SETUSER", user, *rights)
+
+    grant("on", ">s3cret", "~*", f"&{key_prefix}*", "+@all")
     url = redis_server.url(username=user, password="s3cret")
     queue = Queue(QueueConfig(cache=None, url=url, key_prefix=key_prefix))
+    yield queue, grant
+    queue.close()
+
+
+def test_a_queue_closes_although_its_subscriptions_are_denied(limited: tuple[Queue, Callable[..., None]]) -> None:
+    queue, grant = limited
+    grant("-subscribe")
     subscriptions = queue.storage._subscriptions()
     subscriptions.listen("channel", lambda _: None, confirm=False)
-    wait_until(lambda: subscriptions._last_error is not None, 30, lambda: AssertionError("nothing was denied"))
+    happens(lambda: subscriptions._channels["channel"].denied is not None, "it is denied")
 
     queue.close()
 
     assert subscriptions._thread is None
+
+
+def test_a_channel_that_is_denied_does_not_silence_the_others(
+    limited: tuple[Queue, Callable[..., None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, _ = limited
+    queue.storage.listen_schedule(lambda: None)  # as a reaper in the same process does
+    worker = Worker(queue, handler=lambda job: job.id, concurrency=1, reaper=False)
+    worker.start()
+
+    answers = [queue.enqueue_and_wait(f"job-{n}", timeout=20) for n in range(20)]
+
+    worker.stop()
+    assert answers == [f"job-{n}" for n in range(20)]
+    assert "nothing is heard of job:events, the server denied it" in caplog.text
+    assert "the subscriber connection was lost" not in caplog.text
+
+
+def test_a_waiter_is_told_of_a_channel_that_is_denied(limited: tuple[Queue, Callable[..., None]]) -> None:
+    queue, _ = limited
+    for _ in range(2):
+        with pytest.raises(StorageError, match="the server denied it.*the user lacks &"):
+            queue.storage._subscriptions().listen("channel", lambda _: None)
+
+
+def test_a_channel_that_was_denied_is_heard_when_the_right_is_granted(
+    limited: tuple[Queue, Callable[..., None]], redis_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber, "PING_INTERVAL", 0.1)
+    queue, grant = limited
+    heard: list[bytes] = []
+    subscriptions = queue.storage._subscriptions()
+    subscriptions.listen("channel", heard.append, confirm=False)
+    happens(lambda: subscriptions._channels["channel"].denied is not None, "it is denied")
+
+    grant("&channel")
+
+    with redis_server.client() as client:
+        happens(lambda: client.publish("channel", b"x") > 0, "it is subscribed")
+    happens(lambda: heard == [b"x"], "it is heard")

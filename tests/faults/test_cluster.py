@@ -303,7 +303,8 @@ def test_a_cache_on_a_cluster(
 def test_the_documented_rights_suffice_on_a_cluster(
     cluster: Cluster, slot: int, configure: Callable[..., Queue], prefix: str
 ) -> None:
-    rights = f"on >s3cret ~{prefix}* &{prefix}* -@all +@connection +@read +@write +@transaction +@scripting +@pubsub"
+    groups = "+@connection +@read +@write +@transaction +@scripting +@pubsub"
+    rights = f"on >s3cret ~{prefix}* &{prefix}* &job:events -@all {groups}"
     for node in cluster.nodes:
         with node.client() as client:
             client.execute_command(
