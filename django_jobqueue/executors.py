@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from enum import Enum
 
 from django.db import connections
 
 from .exceptions import StorageError
+from .inbox import Duty, Inbox
 from .leases import Leases
 from .loop import JobLoop
 from .outage import Outage
@@ -22,102 +21,6 @@ from .storage.base import Claim
 from .threads import in_thread
 
 logger = logging.getLogger(__name__)
-
-
-class Duty(Enum):
-    """What an executor can do but running jobs."""
-
-    FETCH = "fetch"
-
-
-class Inbox:
-    """Jobs for which no thread is free yet; what an executor takes, guarded by ``_changed``.
-
-    One executor is woken when jobs come, and it wakes the next one when it leaves some, unless the jobs are so short
-    that it will soon have done them all: then the others are not woken for nothing, which costs more than such a job.
-    The fetcher's duty lies here, too, while it passes from one to another, and is taken first.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
-        self._waiting: deque[Lease] = deque()
-        self._duty_is_free = True
-        self._spreads = True
-        self._idle = 0
-        self._busy = 0
-        self._is_waking = False
-        self._is_closed = False
-
-    def put(self, leases: Iterable[Lease], spreads: bool) -> None:
-        """Jobs to run, in this order.
-
-        Args:
-            leases: the jobs.
-            spreads: whether to wake further executors for what those at work have not taken yet.
-        """
-        with self._changed:
-            self._waiting.extend(leases)
-            self._spreads = spreads
-            if spreads or not self._busy:
-                self._wake_one()
-
-    def spread(self) -> None:
-        """Wake further executors after all: those at work take longer than was thought."""
-        with self._changed:
-            self._spreads = True
-            self._wake_one()
-
-    def pass_duty(self) -> bool:
-        """Give the duty to an idle executor; false when none is."""
-        with self._changed:
-            self._duty_is_free = self._idle > 0
-            self._wake_one()
-            return self._duty_is_free
-
-    def get(self, had_job: bool) -> Lease | Duty | None:
-        """The duty or the next job, as soon as there is one; ``None`` when there will be none.
-
-        Args:
-            had_job: whether the last call of this executor got a job, with which it is done.
-        """
-        with self._changed:
-            self._busy -= had_job
-            while not (self._waiting or self._duty_is_free):
-                if self._is_closed:
-                    return None
-                self._idle += 1
-                self._changed.wait()
-                self._is_waking = False
-            taken: Lease | Duty
-            if self._duty_is_free:
-                self._duty_is_free, taken = False, Duty.FETCH
-            else:
-                taken = self._waiting.popleft()
-                self._busy += 1
-            if self._spreads:
-                self._wake_one()
-            return taken
-
-    def _wake_one(self) -> None:
-        if (self._waiting or self._duty_is_free) and self._idle and not self._is_waking:
-            self._idle -= 1
-            self._is_waking = True
-            self._changed.notify()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def take_back(self) -> list[Lease]:
-        """The jobs that nobody has taken."""
-        with self._changed:
-            leases, self._waiting = list(self._waiting), deque()
-            return leases
-
-    def close(self) -> None:
-        """Tell the executors that nothing comes any more."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
 
 
 class Executors:
@@ -148,20 +51,21 @@ class Executors:
         self._leases = leases
         self._outage = outage
         self._on_error = on_error
-        self._inbox = Inbox()
+        self._inbox = Inbox(concurrency)
         self._loop = JobLoop(self._run_on_loop, on_error)
         self._threads = [
             threading.Thread(target=self._run, name=f"jobqueue-executor-{n}", daemon=True)
             for n in range(concurrency + 1)
         ]
 
-    def start(self, attend: Callable[[], Lease | None]) -> None:
+    def start(self, attend: Callable[[Duty], Lease | None]) -> None:
         """Start the threads.
 
         Args:
             attend: what the executor on duty does; returns a job that it shall run.
         """
         self._attend = attend
+        self._inbox.watch()
         for thread in self._threads:
             thread.start()
 
@@ -170,7 +74,7 @@ class Executors:
 
         Args:
             leases: the jobs.
-            spreads: whether they need many threads; if not, ``spread`` must be called soon.
+            spreads: whether they need threads; if not, ``run_waiting`` or ``spread`` must be called soon.
 
         Returns:
             Those that cannot be held ready: the event loop would run them beside the others at once.
@@ -195,8 +99,31 @@ class Executors:
         return self._inbox.pass_duty()
 
     def spread(self) -> None:
-        """Wake further threads for what waits: the jobs take longer than was thought."""
+        """Wake threads for what waits: the jobs take longer than was thought."""
         self._inbox.spread()
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether another job may run."""
+        return self._inbox.has_slot
+
+    def run_waiting(self, count: int, seconds: float) -> bool:
+        """Run jobs that wait for a thread, in the calling one, which is on duty.
+
+        Args:
+            count: most jobs.
+            seconds: after which no further one begins.
+
+        Returns:
+            Whether the caller is still on duty. When a job takes long another gets the duty; the caller must not
+            fetch then.
+        """
+        until = time.monotonic() + seconds
+        errand, lease = self._inbox.begin_errand(), None
+        while count and (lease := self._inbox.take(errand, lease is not None)) is not None:
+            self._run_one(lease)
+            count = count - 1 if time.monotonic() < until else 0
+        return self._inbox.end_errand(errand, lease is not None)
 
     @property
     def waiting(self) -> int:
@@ -219,15 +146,27 @@ class Executors:
         self._loop.stop()
         self._inbox.close()
 
-    def commit(self, finished: Sequence[Finished], wanted: int = 0, ahead: int = 0) -> Claim:
+    def commit(
+        self,
+        finished: Sequence[Finished],
+        wanted: int = 0,
+        ahead: int = 0,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Claim:
         """Store finished jobs, claim up to ``wanted`` new ones and ``ahead`` more to hold ready, in one round trip.
+
+        Args:
+            finished: the jobs.
+            wanted: most new ones.
+            ahead: most to hold ready.
+            meanwhile: called during the round trip, by storages that have one.
 
         Raises:
             StorageError: not now; the finished jobs are kept for the next time.
         """
         try:
             outcomes = [one.outcome for one in finished]
-            stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted, ahead)
+            stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted, ahead, meanwhile)
         except StorageError:
             for one in finished:
                 one.outcome = replace(one.outcome, resent=True)
@@ -242,18 +181,20 @@ class Executors:
         try:
             had_job = False
             while (taken := self._inbox.get(had_job)) is not None:
-                had_job = not isinstance(taken, Duty)
-                lease = self._attend() if isinstance(taken, Duty) else taken
-                if lease is None:
-                    continue
-                if lease.given_back or (lease.is_ready and not self._begin(lease)):
-                    continue
-                if self._leases.finish(self._runner.run(lease)):
-                    self._flush()
+                lease = self._attend(taken) if isinstance(taken, Duty) else taken
+                had_job = lease is not None
+                if lease is not None:
+                    self._run_one(lease)
         except BaseException as error:
             self._on_error(error)
         finally:
             connections.close_all()
+
+    def _run_one(self, lease: Lease) -> None:
+        if lease.given_back or (lease.is_ready and not self._begin(lease)):
+            return
+        if self._leases.finish(self._runner.run(lease)):
+            self._flush()
 
     def _begin(self, lease: Lease) -> bool:
         """Whether a job that was held ready may run.

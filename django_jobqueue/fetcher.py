@@ -12,6 +12,7 @@ from .context import JobContext
 from .exceptions import StorageError, StorageFullError, UnsupportedServer
 from .executors import Executors
 from .heartbeat import Heartbeat
+from .inbox import Duty
 from .leases import Leases
 from .message import JobMessage, Status
 from .outage import Outage
@@ -32,11 +33,18 @@ LOOKS_PER_TIMEOUT = 3
 #: Seconds that finished jobs may wait for others, to be stored together, while the executors have work.
 GROUP_TIME = 0.002
 
+#: Fewest jobs to run before the next exchange, when there are as many.
+LEAST_SHARE = 8
+
 #: Seconds that jobs held ready wait for a slot; then they go back to the queue.
 PATIENCE = 0.1
 
 #: Seconds for which a job counts behind which others waited too long.
 STUCK = 1.0
+
+
+class DutyLost(Exception):
+    """The duty is another executor's now, as a job took long in the one that had it."""
 
 
 class Fetcher:
@@ -45,6 +53,10 @@ class Fetcher:
     One executor at a time is on duty, and only that one uses this object. When BLMOVE brings a job and there are no
     more, it gives the duty to an idle executor and runs the job itself: to wake another thread for the job takes
     longer than most of what else is between the enqueue and its first line.
+
+    Jobs that are shorter than that it runs without giving the duty away, and some of them while the answer to an
+    exchange is on its way. When one of them takes long after all, the duty is taken from it. Then that answer counts
+    as lost, and the one that has the duty now looks at the server what was claimed.
 
     Args:
         worker_id: of the worker.
@@ -99,12 +111,18 @@ class Fetcher:
         """
         return self._attempt_until_stopped(self._register)
 
-    def attend(self) -> Lease | None:
+    def attend(self, duty: Duty) -> Lease | None:
         """Be on duty.
 
+        Args:
+            duty: whether it was passed on, or taken from one that is busy.
+
         Returns:
-            A job for the calling thread, when another has the duty now; ``None`` when it has ended.
+            A job for the calling thread, when another has the duty now; ``None`` when it has ended or was taken.
         """
+        if duty is Duty.TAKE_OVER:
+            self._pace.note([STUCK])
+            self._must_reconcile = True
         self._leases.fetcher_waits(False)
         try:
             while self._attempt_until_stopped(self._step):
@@ -116,6 +134,8 @@ class Fetcher:
                         return lease
                     self._leases.fetcher_waits(False)
                     self._executors.put([lease])
+        except DutyLost:
+            return None
         except BaseException as error:
             self.error = error
         if self._own is not None:
@@ -136,6 +156,7 @@ class Fetcher:
                 # The server may have moved a message to us although the reply was lost.
                 self._must_reconcile = True
                 self._outage.failed("fetcher", error)
+                self._executors.spread()  # what is in hand can run without it
                 self._stopping.wait(next(delays))
             else:
                 self._outage.works("fetcher")
@@ -168,17 +189,25 @@ class Fetcher:
             return True  # the step before had it, and failed at something else
         if self._must_reconcile or self._time_to_look() <= 0:
             self._reconcile()
-        waiting = self._executors.waiting
+        waiting, is_quick = self._executors.waiting, self._pace.is_quick
+        helps = bool(waiting) and is_quick and self._executors.has_slot
         # While they have work: outcomes stored together cost less than one by one. When none ends, others must help.
-        if waiting and not self._leases.await_finished(max(1, waiting // 2), GROUP_TIME):
+        enough = 1 if is_quick else max(1, waiting // 2)
+        if waiting and not helps and not self._leases.await_finished(enough, GROUP_TIME):
             self._executors.spread()
         finished = self._leases.take_finished()
         self._pace.note(one.seconds for one in finished)
-        free, ahead = self._room(len(finished))
+        share = self._share(waiting, len(finished)) if helps else 0
+        free, ahead = self._room()
+        # Quick jobs run one after the other: one that kills the process must not take an attempt from the others.
+        wanted = (0, free + ahead) if is_quick and self._pace.holds_ready else (free, ahead)
         # Looked at after what has finished: a slot that came free after the order to stop must not be filled.
-        claims = bool((self._backlog or self.is_burst) and (free or ahead) and not self._stopping.is_set())
+        claims = bool((self._backlog or self.is_burst) and any(wanted) and not self._stopping.is_set())
         if finished or claims:
-            return self._commit_and_claim(finished, *((free, ahead) if claims else (0, 0)))
+            return self._commit_and_claim(finished, *(wanted if claims else (0, 0)), share)
+        if share:
+            self._help(share)
+            return True
         if free == 0:
             if self.jobs_left == 0 and not len(self._leases):
                 return False
@@ -190,9 +219,20 @@ class Fetcher:
     def _time_to_look(self) -> float:
         return self._next_look - time.monotonic()
 
-    def _room(self, finished: int) -> tuple[int, int]:
+    def _share(self, waiting: int, finished: int) -> int:
+        """How many of the jobs in hand to run before the next exchange, or while its answer is on its way.
+
+        Half of them: then as many are left for the time of the next one.
+        """
+        return max(LEAST_SHARE, (waiting + finished + 1) // 2) if self._pace.holds_ready else waiting
+
+    def _help(self, share: int) -> None:
+        if not self._executors.run_waiting(share, GROUP_TIME):
+            raise DutyLost
+
+    def _room(self) -> tuple[int, int]:
         """How many more jobs may run now, and how many may be held ready beyond those."""
-        held = len(self._leases) - finished
+        held = self._leases.running()
         free = max(0, self._concurrency - held)
         ahead = max(0, self._pace.ready(self._concurrency) - max(0, held - self._concurrency))
         if self.jobs_left is None:
@@ -200,9 +240,20 @@ class Fetcher:
         free = min(free, self.jobs_left)
         return free, min(ahead, self.jobs_left - free)
 
-    def _commit_and_claim(self, finished: list[Finished], wanted: int, ahead: int) -> bool:
-        asked_at = time.monotonic()
-        claim = self._executors.commit(finished, wanted, ahead)
+    def _commit_and_claim(self, finished: list[Finished], wanted: int, ahead: int, share: int) -> bool:
+        asked_at, is_on_duty = time.monotonic(), True
+
+        def meanwhile() -> None:
+            nonlocal is_on_duty
+            is_on_duty = self._executors.run_waiting(share, GROUP_TIME)
+
+        try:
+            claim = self._executors.commit(finished, wanted, ahead, meanwhile if share else None)
+        except StorageError:
+            if is_on_duty:
+                raise
+        if not is_on_duty:
+            raise DutyLost
         if wanted or ahead:
             if self._is_late(asked_at):
                 self._must_reconcile, self._backlog = True, claim.backlog
@@ -228,9 +279,12 @@ class Fetcher:
         self._leases.remove(leases)
         if self.jobs_left is not None:
             self.jobs_left += len(leases)
-        self._backlog += len(leases)
+        self._release([lease.message for lease in leases])
+
+    def _release(self, messages: Sequence[JobMessage]) -> None:
+        self._backlog += len(messages)
         # Reversed, since each goes to the head.
-        self._storage.commit(self._worker_id, [Release(lease.message) for lease in reversed(leases)])
+        self._storage.commit(self._worker_id, [Release(message) for message in reversed(messages)])
 
     def _wait_and_claim(self) -> None:
         if not self._leases.fetcher_waits(True):
@@ -274,7 +328,7 @@ class Fetcher:
 
     def _poll_full_server(self) -> None:
         """At maxmemory the server refuses BLMOVE, but not our scripts: go on draining."""
-        claim = self._storage.claim(self._worker_id, self._room(0)[0])
+        claim = self._storage.claim(self._worker_id, self._room()[0])
         self._take_on(claim)
         if not claim.messages:
             self._await_change(FULL_POLL_INTERVAL)
@@ -297,13 +351,15 @@ class Fetcher:
         After a lost reply, and now and then: a command whose connection was given up may arrive after that look,
         from a network that was cut.
         """
+        too_many = []
         for raw in self._storage.held(self._worker_id):
             if raw in self._leases:
                 continue
-            if self._room(0)[0]:
+            if self._room()[0]:
                 self._run_taken(raw)
             elif (message := self._recovery.decode(self._worker_id, raw)) is not None:
-                self._storage.commit(self._worker_id, [Release(message)])
+                too_many.append(message)
+        self._release(too_many)
         self._must_reconcile = False
         self._next_look = time.monotonic() + self._queue.config.visibility_timeout / LOOKS_PER_TIMEOUT
 

@@ -28,6 +28,11 @@ class Leases:
     def __len__(self) -> int:
         return len(self._held)
 
+    def running(self) -> int:
+        """How many have not ended."""
+        with self.changed:
+            return sum(not lease.has_ended for lease in self._held.values())
+
     def __contains__(self, raw: object) -> bool:
         return raw in self._held
 

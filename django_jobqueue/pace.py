@@ -10,7 +10,7 @@ WORK_IN_HAND = 0.01
 #: Most jobs in hand, those that run included.
 MAX_IN_HAND = 64
 
-#: Seconds below which a job is not worth another thread.
+#: Seconds below which a job is not worth another thread: the one that fetched it runs it.
 QUICK = 0.0002
 
 #: The weight of one more duration in the estimate.
@@ -41,6 +41,11 @@ class Pace:
     def is_quick(self) -> bool:
         """Whether jobs end sooner than it takes to wake a thread for them."""
         return self._seconds is not None and self._seconds < QUICK
+
+    @property
+    def holds_ready(self) -> bool:
+        """Whether any can be held ready."""
+        return self._holds_ready
 
     def hold_none(self) -> None:
         """No job can be held ready: what runs here would run at once."""

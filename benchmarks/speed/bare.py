@@ -21,7 +21,7 @@ from django_jobqueue.message import JobMessage
 from django_jobqueue.storage.base import Complete, NewJob
 from django_jobqueue.storage.calls import claim_call, enqueue_call, hold_call, outcome_call
 from django_jobqueue.storage.keys import Keys
-from django_jobqueue.storage.redis import APPLIED
+from django_jobqueue.storage.replies import APPLIED
 from django_jobqueue.storage.scripts import Call, load, script
 
 #: Jobs in one claim, and outcomes in one pipeline, of the floor.

@@ -349,7 +349,12 @@ class Storage(ABC):
 
     @abstractmethod
     def commit(
-        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
+        self,
+        worker_id: str,
+        outcomes: Sequence[Outcome],
+        limit: int = 0,
+        ahead: int = 0,
+        meanwhile: Callable[[], None] | None = None,
     ) -> tuple[list[bool], Claim]:
         """Store how jobs ended and claim the next ones, in one round trip.
 
@@ -358,6 +363,7 @@ class Storage(ABC):
             outcomes: how jobs ended.
             limit: most jobs to claim and mark as started.
             ahead: most jobs to claim beyond those and hold ready, where the storage ``gives_ready``.
+            meanwhile: what the caller can do during the round trip, in this thread; called once, or not at all.
 
         Returns:
             For each outcome whether it counted (false: the lease was lost), and the claim.

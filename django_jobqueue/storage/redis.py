@@ -51,15 +51,12 @@ from .keys import Keys
 from .news import listen_schedule
 from .pages import read_details, read_page
 from .replication import run_replicated
-from .replies import exact_bytes, has_expired, kept_message, milliseconds, record, text, whole
+from .replies import exact_bytes, has_expired, is_applied, kept_message, milliseconds, record, text, whole
 from .scripts import Call, load, script
 from .subscriber import Subscriber
 from .transport import BATCH, Transport
 
 logger = logging.getLogger(__name__)
-
-#: What complete, fail and retry reply: done now, or found done although the lease is gone.
-APPLIED, FOUND_APPLIED = 1, 2
 
 #: Malformed messages kept for inspection; the oldest go first.
 QUARANTINE_LIMIT = 10_000
@@ -301,22 +298,24 @@ class RedisStorage(Storage):
         return Verdict(verdict.decode()), backlog
 
     def commit(
-        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
+        self,
+        worker_id: str,
+        outcomes: Sequence[Outcome],
+        limit: int = 0,
+        ahead: int = 0,
+        meanwhile: Callable[[], None] | None = None,
     ) -> tuple[list[bool], Claim]:
         calls = [outcome_call(self.keys, worker_id, outcome) for outcome in outcomes]
         if limit or ahead:
             calls.append(claim_call(self.keys, worker_id, limit, ahead))
         # Not sent again here: the caller must first look what the lost reply brought, and say so.
-        replies = self._transport.run_all("committing jobs and claiming the next", calls, resend=False)
+        attempted = "committing jobs and claiming the next"
+        replies = self._transport.run_all(attempted, calls, resend=False, meanwhile=meanwhile)
         claim = Claim()
         if limit or ahead:
             backlog, messages, unread, ready = replies.pop()
             claim = Claim(messages, unread, backlog, ready)
-        applied = [
-            reply == APPLIED or (reply == FOUND_APPLIED and outcome.resent)
-            for outcome, reply in zip(outcomes, replies, strict=True)
-        ]
-        return applied, claim
+        return [is_applied(reply, outcome.resent) for outcome, reply in zip(outcomes, replies, strict=True)], claim
 
     def held_ready(self, worker_id: str) -> set[str]:
         (ids,) = self._transport.commands("reading what is held ready", ("SMEMBERS", self.keys.ahead(worker_id)))

@@ -9,6 +9,9 @@ from ..exceptions import MalformedMessage
 from ..message import Envelope, JobMessage, JobState
 from .base import Record
 
+#: What complete, fail and retry reply: done now, or found done although the lease is gone.
+APPLIED, FOUND_APPLIED = 1, 2
+
 
 def text(raw: bytes) -> str:
     """Bytes that should be UTF-8, as text."""
@@ -56,3 +59,13 @@ def kept_message(job_id: str, raw: bytes) -> JobMessage:
     if message.id != job_id:
         raise MalformedMessage(f"the kept message of job {job_id!r} is of job {message.id!r:.100}")
     return message
+
+
+def is_applied(reply: Any, resent: bool) -> bool:
+    """Whether an outcome counts, by the reply to it.
+
+    Args:
+        reply: of its script.
+        resent: whether the reply to an earlier sending was lost.
+    """
+    return reply == APPLIED or (reply == FOUND_APPLIED and resent)

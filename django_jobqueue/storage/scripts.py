@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -93,13 +93,16 @@ def run(client: Any, call: Call) -> Any:
     return reply
 
 
-def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> list[Any]:
+def run_all(
+    client: Any, calls: Sequence[Call], last: Sequence[Any] = (), meanwhile: Callable[[], None] | None = None
+) -> list[Any]:
     """Run scripts in one round trip, in order.
 
     Args:
         client: of the server.
         calls: the scripts.
         last: a command to follow them on the same connection; its reply comes last.
+        meanwhile: called when they are sent, before a reply is read.
 
     Returns:
         The replies; a call that failed has its exception in its place, so that the others'
@@ -108,13 +111,13 @@ def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> lis
     Raises:
         UnsupportedServer, redis.RedisError: the round trip itself failed.
     """
-    if len(calls) == 1 and not last:
+    if len(calls) == 1 and not last and meanwhile is None:
         try:
             return [run(client, calls[0])]
         except ResponseError as error:
             return [error]
     tail = [last] if last else []
-    replies = exchange(client, [*(call.command() for call in calls), *tail])
+    replies = exchange(client, [*(call.command() for call in calls), *tail], meanwhile)
     # The server may forget scripts in the middle of a pipeline, again and again; each round brings one forward.
     while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
         first = {calls[i].script: i for i in reversed(unknown)}
@@ -127,8 +130,10 @@ def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> lis
     return replies
 
 
-def exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
+def exchange(client: Any, commands: Sequence[Any], meanwhile: Callable[[], None] | None = None) -> list[Any]:
     """Send commands together; their replies as bytes, an error as its exception.
+
+    Calls ``meanwhile`` in between.
 
     On a connection of the client's pool, without the driver's calls and pipelines: what they do for each command
     (callbacks, retries, options) none of ours needs, and it takes longer than the script on the server.
@@ -137,6 +142,8 @@ def exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
     connection = pool.get_connection()
     try:
         connection.send_packed_command([b"".join([pack_command(command) for command in commands])])
+        if meanwhile is not None:
+            meanwhile()
         return [error_or_reply(connection) for _ in commands]
     except BaseException:
         # Replies that nobody has read must not meet the next command; Sentinel's connections stay open by themselves.

@@ -115,16 +115,32 @@ class Transport:
         call = Call(script(name), keys, args)
         return self.send(attempted, lambda client, _: scripts.run(client, call), names=keys)
 
-    def run_all(self, attempted: str, calls: Sequence[Call], *, resend: bool = True) -> list[Any]:
-        """Run scripts in few round trips, in order; an error of any of them is raised."""
+    def run_all(
+        self,
+        attempted: str,
+        calls: Sequence[Call],
+        *,
+        resend: bool = True,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> list[Any]:
+        """Run scripts in few round trips, in order; an error of any of them is raised.
+
+        Calls ``meanwhile`` during the first.
+        """
         replies: list[Any] = []
         for start in range(0, len(calls), BATCH):
-            replies += self._run_batch(attempted, calls[start : start + BATCH], resend)
+            replies += self._run_batch(attempted, calls[start : start + BATCH], resend, None if start else meanwhile)
         return replies
 
-    def _run_batch(self, attempted: str, calls: Sequence[Call], resend: bool) -> list[Any]:
+    def _run_batch(
+        self, attempted: str, calls: Sequence[Call], resend: bool, meanwhile: Callable[[], None] | None
+    ) -> list[Any]:
         names = [name for call in calls for name in call.keys]
-        return self.send(attempted, lambda client, _: all_or_error(client, calls), resend=resend, names=names)
+
+        def send(client: Any, _: bool) -> list[Any]:
+            return all_or_error(client, calls, meanwhile)
+
+        return self.send(attempted, send, resend=resend, names=names)
 
     def commands(self, attempted: str, *commands: Sequence[Any]) -> list[Any]:
         """Plain commands in one round trip; their replies."""
@@ -149,9 +165,9 @@ def _keys(commands: Sequence[Sequence[Any]]) -> list[str]:
     return [part for command in commands for part in command[1:2] if isinstance(part, str)]
 
 
-def all_or_error(client: Any, calls: Sequence[Call]) -> list[Any]:
+def all_or_error(client: Any, calls: Sequence[Call], meanwhile: Callable[[], None] | None = None) -> list[Any]:
     """Run scripts in one round trip; when any failed, raise its error."""
-    return _checked(scripts.run_all(client, calls))
+    return _checked(scripts.run_all(client, calls, meanwhile=meanwhile))
 
 
 def _checked(replies: list[Any]) -> list[Any]:

@@ -3,12 +3,13 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from django_jobqueue import signals
 from django_jobqueue.context import JobContext
 from django_jobqueue.message import JobMessage, Status
 from django_jobqueue.pace import MAX_IN_HAND
@@ -257,6 +258,27 @@ def test_a_job_that_kills_its_process_costs_those_held_ready_no_attempt(
         Auditor(client, queue.config.key_prefix).check([*short, "poison", *held])
 
 
+@pytest.mark.parametrize("concurrency", [10, 50])
+def test_short_jobs_wait_unstarted_for_their_turn_however_many_slots_there_are(
+    queue: Queue, server: Server, concurrency: int
+) -> None:
+    ran, started_early = set[str](), list[set[str]]()
+
+    def handler(job: JobContext) -> None:
+        ran.add(job.id)
+        if len(ran) % 300 == 0:
+            marked = marks(server, queue)
+            held = {JobMessage.decode(raw).id for raw in queue.storage.held(job.worker_id)}
+            started_early.append(held - marked - ran)
+
+    queue.enqueue_many([(f"job-{n}", None) for n in range(3000)])
+
+    Worker(queue, handler=handler, concurrency=concurrency).run_until_empty()
+
+    # Not at each look: on a busy machine jobs may seem long for a while, and then several run at a time.
+    assert set() in started_early
+
+
 def test_a_worker_that_was_frozen_does_not_run_what_it_had_held_ready(
     queue: Queue, start_command: Callable[..., CommandProcess], server: Server, tmp_path: Path
 ) -> None:
@@ -297,12 +319,34 @@ class Script:
             assert self.gate.wait(60)
 
 
-def test_jobs_that_wait_behind_a_long_one_go_back_for_others(queue: Queue) -> None:
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """The ids of the jobs whose completion was told."""
+    ids: list[str] = []
+
+    def note(sender: Any, job_id: str, **news: Any) -> None:
+        ids.append(job_id)
+
+    signals.job_completed.connect(note)
+    yield ids
+    signals.job_completed.disconnect(note)
+
+
+def enqueue_around_a_long_one(queue: Queue, count: int) -> list[str]:
+    """So many short jobs before and as many behind a long one; the ids of the short ones."""
+    before, behind = ([f"{place}-{n}" for n in range(count)] for place in ("before", "behind"))
+    queue.enqueue_many([*((job_id, None) for job_id in before), ("long", "wait"), *((one, None) for one in behind)])
+    return [*before, *behind]
+
+
+# Some of 500 are claimed while the long one runs in the thread that was to read the answer.
+@pytest.mark.parametrize("count", [30, 500])
+def test_jobs_that_wait_behind_a_long_one_go_back_for_others(queue: Queue, count: int) -> None:
     script, other = Script(), Script()
     for n in range(200):
         queue.enqueue(f"short-{n}")
     queue.enqueue("long", "wait")
-    behind = [f"behind-{n}" for n in range(30)]
+    behind = [f"behind-{n}" for n in range(count)]
     for job_id in behind:
         queue.enqueue(job_id)
     workers = [Worker(queue, handler=one, concurrency=1, reaper=False) for one in (script, other)]
@@ -320,7 +364,7 @@ def test_jobs_that_wait_behind_a_long_one_go_back_for_others(queue: Queue) -> No
     assert set(script.ran) == {"long", *(f"short-{n}" for n in range(200))}
 
 
-@pytest.mark.parametrize("behind", [1, 2, 7])
+@pytest.mark.parametrize("behind", [1, 2, 7, 300])
 def test_short_jobs_do_not_wait_behind_a_long_one_while_threads_are_idle(queue: Queue, behind: int) -> None:
     script = Script()
     for n in range(200):
@@ -337,6 +381,96 @@ def test_short_jobs_do_not_wait_behind_a_long_one_while_threads_are_idle(queue: 
     assert _status(queue, "long") is Status.PROCESSING
     script.gate.set()
     worker.stop()
+
+
+@pytest.mark.parametrize("breaks", ["nothing", "the answer"])
+def test_what_was_stored_while_a_job_turned_out_long_is_told_once(
+    queue: Queue, server: Server, told: list[str], breaks: str
+) -> None:
+    script = Script()
+
+    def handler(job: JobContext) -> None:
+        if job.payload == "wait" and breaks == "the answer":
+            cut(server, "main")
+        script(job)
+
+    short = enqueue_around_a_long_one(queue, 300)
+    worker = Worker(queue, handler=handler, concurrency=2, reaper=False)
+    worker.start()
+    happens(lambda: "long" in script.ran, "the long job runs")
+
+    happens(lambda: queue.stats().completed == len(short), "the others are stored meanwhile")
+    script.gate.set()
+
+    happens(lambda: _status(queue, "long") is Status.COMPLETED, "the long job ends")
+    worker.stop()
+    assert sorted(script.ran) == sorted(told) == sorted([*short, "long"])
+    with server.client() as client:
+        Auditor(client, queue.config.key_prefix).check([*short, "long"], drained=True)
+
+
+def test_a_worker_that_stops_while_a_job_takes_long_gives_back_what_it_claimed_meanwhile(
+    queue: Queue, told: list[str]
+) -> None:
+    script = Script()
+    ids = [*enqueue_around_a_long_one(queue, 300), "long"]
+    worker = Worker(queue, handler=script, concurrency=1, reaper=False)
+    worker.start()
+    happens(lambda: "long" in script.ran, "the long job runs")
+
+    worker.stop(timeout=0.1)
+
+    stats = queue.stats()
+    assert (stats.completed + stats.queued, stats.processing) == (len(ids), 0)
+    assert _status(queue, "long") is Status.QUEUED
+    script.gate.set()
+    attempts = []
+    Worker(queue, handler=lambda job: attempts.append(job.attempts), concurrency=1).run_until_empty()
+    assert set(attempts) == {1}
+    assert queue.stats().completed == len(ids)
+    happens(lambda: sorted(told) == sorted(ids), "each is told once")
+
+
+def test_no_more_jobs_run_than_there_are_slots_while_one_turns_out_long(queue: Queue) -> None:
+    running, most, gate = set[str](), list[int](), threading.Event()
+
+    def handler(job: JobContext) -> None:
+        running.add(job.id)
+        most.append(len(running))
+        if job.payload == "wait":
+            # Long for the worker, which then gives its duty to another thread.
+            assert not gate.wait(0.05)
+        running.discard(job.id)
+
+    enqueue_around_a_long_one(queue, 300)
+
+    Worker(queue, handler=handler, concurrency=1).run_until_empty()
+
+    assert max(most) == 1
+    assert queue.stats().completed == 601
+
+
+def test_the_connection_may_be_cut_while_jobs_run_in_its_round_trip(
+    queue: Queue, server: Server, told: list[str]
+) -> None:
+    cuts, runs = list[int](), list[tuple[str, int]]()
+
+    def handler(job: JobContext) -> None:
+        runs.append((job.id, job.attempts))
+        if len(runs) % 50 == 0:
+            cuts.append(cut(server, "main"))
+
+    ids = [f"job-{n}" for n in range(400)]
+    for job_id in ids:
+        queue.enqueue(job_id)
+
+    Worker(queue, handler=handler, concurrency=1).run_until_empty()
+
+    assert sum(cuts) > 3
+    assert sorted(runs) == sorted((job_id, 1) for job_id in ids)
+    assert sorted(told) == sorted(ids)
+    with server.client() as client:
+        Auditor(client, queue.config.key_prefix).check(ids, drained=True)
 
 
 def test_async_jobs_are_never_more_than_the_slots(queue: Queue) -> None:
