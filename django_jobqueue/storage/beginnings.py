@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import ssl
 import threading
 from typing import Any
 
@@ -16,6 +19,16 @@ logger = logging.getLogger(__name__)
 
 #: Answers that may be outstanding; then the oldest are read, which are there by then.
 PENDING = 32
+
+
+def _send(connection: Any, command: bytes) -> None:
+    """Send without the driver's wait for a socket that is almost always ready: it would take longer than to write."""
+    written = 0
+    if not isinstance(connection._sock, ssl.SSLSocket):
+        with contextlib.suppress(BlockingIOError):
+            written = os.write(connection._sock.fileno(), command)
+    if written < len(command):
+        connection.send_packed_command([command[written:]])
 
 
 class Beginnings:
@@ -43,7 +56,7 @@ class Beginnings:
             try:
                 connection = self._open()
                 command: Any = ("SREM", key, job_id)
-                connection.send_packed_command([pack_command(command)])
+                _send(connection, pack_command(command))
                 self._pending += 1
                 if self._pending >= PENDING:
                     self._read(self._pending // 2)
