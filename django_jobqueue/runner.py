@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
+import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, reset_queries
+from django.db import connections
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
 
@@ -39,6 +41,9 @@ MAX_ERROR_STACK = 20_000
 #: Seconds that an unknown job waits at least after its first attempt, and twice as long after each
 #: further one, so that a rolling deploy can heal it.
 UNKNOWN_JOB_BACKOFF = 2.0
+
+#: Seconds for which database connections that were looked at after a job are taken for fresh.
+FRESH = 0.1
 
 Handler = Callable[[JobContext], Any]
 
@@ -134,6 +139,7 @@ class JobRunner:
             import_string(config.after_execution) if config.after_execution else None
         )
         self._interrupter = Interrupter()
+        self._connections = _Connections()
 
     def is_async(self, lease: Lease) -> bool:
         """Whether the job is an ``async def`` and belongs on an event loop."""
@@ -148,12 +154,12 @@ class JobRunner:
         run = self._begin(lease)
         try:
             try:
-                _refresh_connections()
+                self._connections.refresh()
                 call = self._resolve(run)
                 with self._interrupter.limit(lease.message.id, run.timeout) if run.timeout else nullcontext():
                     result = call()
             finally:
-                close_old_connections()
+                self._connections.tidy()
             return self._completed(run, result)
         # SystemExit and the like from a job's code must end the attempt, not this thread.
         except BaseException as error:
@@ -167,12 +173,12 @@ class JobRunner:
         run = await in_thread(self._begin, lease)
         try:
             try:
-                await sync_to_async(_refresh_connections)()
+                await sync_to_async(self._connections.refresh)()
                 call = self._resolve(run)
                 async with _time_limit(lease.message.id, run.timeout):
                     result = await call()
             finally:
-                await sync_to_async(close_old_connections)()
+                await sync_to_async(self._connections.tidy)()
             return await in_thread(self._completed, run, result)
         except BaseException as error:
             return await in_thread(self._failed, run, error)
@@ -206,26 +212,28 @@ class JobRunner:
         return partial(job.func, *leading, *args, **kwargs)
 
     def _completed(self, run: Run, result: Any) -> Finished:
-        execution = self._execution(run)
-        execution.result = result
-        execution = self._hook(execution)
-        message = run.lease.message
-        data = self._queue.dump(execution.result, f"the result of job {message.id!r}")
-        outcome = Complete(message, data, _ttl_ms(execution.ttl))
-        return Finished(run.lease, outcome, signals.job_completed, {"result": execution.result}, run.duration)
+        message, ttl = run.lease.message, self._ttl(run)
+        if self._after_execution is not None:
+            execution = self._execution(run, "completed", result, None)
+            self._hook(self._after_execution, execution)
+            result, ttl = execution.result, execution.ttl
+        data = self._queue.dump(result, f"the result of job {message.id!r}")
+        outcome = Complete(message, data, _ttl_ms(ttl))
+        return Finished(run.lease, outcome, signals.job_completed, {"result": result}, run.duration)
 
     def _failed(self, run: Run, error: BaseException) -> Finished:
         message = run.lease.message
         if message.attempts + 1 < message.max_attempts:
             return self._retried(run, error)
         attempts, extra = message.attempts + 1, {"job_id": message.id, "queue": self._queue.alias}
-        execution = self._execution(run)
-        execution.status, execution.error = "failed", error
-        execution = self._hook(execution)
-        error = error if execution.error is None else execution.error
+        ttl = self._ttl(run)
+        if self._after_execution is not None:
+            execution = self._execution(run, "failed", None, error)
+            self._hook(self._after_execution, execution)
+            error, ttl = error if execution.error is None else execution.error, execution.ttl
         logger.error("job %s failed for good after %d attempts", message.id, attempts, exc_info=error, extra=extra)
         data = self._queue.serializer.dumps(describe(error))
-        outcome = Fail(message, data, _ttl_ms(execution.ttl))
+        outcome = Fail(message, data, _ttl_ms(ttl))
         news = {"exception": MaxRetriesError(message.id, attempts, error)}
         return Finished(run.lease, outcome, signals.job_failed, news, run.duration)
 
@@ -245,8 +253,12 @@ class JobRunner:
         news = {"exception": error, "attempts": attempts, "delay": delay}
         return Finished(run.lease, outcome, signals.job_failing, news, run.duration)
 
-    def _execution(self, run: Run) -> Execution:
-        context, ttl_ms = run.lease.context, run.lease.message.result_ttl_ms
+    def _ttl(self, run: Run) -> float:
+        ttl_ms = run.lease.message.result_ttl_ms
+        return self._queue.config.result_ttl if ttl_ms is None else ttl_ms / 1000
+
+    def _execution(self, run: Run, status: str, result: Any, error: BaseException | None) -> Execution:
+        context = run.lease.context
         return Execution(
             id=context.id,
             payload=context.payload,
@@ -254,22 +266,20 @@ class JobRunner:
             max_attempts=context.max_attempts,
             created_at=context.created_at,
             worker_id=context.worker_id,
-            status="completed",
-            result=None,
-            error=None,
-            ttl=self._queue.config.result_ttl if ttl_ms is None else ttl_ms / 1000,
+            status=status,
+            result=result,
+            error=error,
+            ttl=self._ttl(run),
             started_at=run.started_at,
             finished_at=_now_ms(),
             duration=run.duration,
         )
 
-    def _hook(self, execution: Execution) -> Execution:
+    def _hook(self, hook: Callable[[Execution], None], execution: Execution) -> None:
         """Let ``AFTER_EXECUTION`` change the outcome; a hook that raises changes nothing."""
-        if self._after_execution is None:
-            return execution
         result, error, ttl = execution.result, execution.error, execution.ttl
         try:
-            self._after_execution(execution)
+            hook(execution)
             execution.ttl = seconds(execution.ttl)
             if execution.ttl <= 0:
                 raise ValueError(f"AFTER_EXECUTION set ttl to {execution.ttl!r}; it must be above 0 seconds")
@@ -280,14 +290,27 @@ class JobRunner:
                 extra={"job_id": execution.id, "queue": self._queue.alias},
             )  # fmt: skip
             execution.result, execution.error, execution.ttl = result, error, ttl
-        return execution
 
 
-def _refresh_connections() -> None:
-    """As Django does around a request: a connection that the server closed, or that a failed job left
-    broken, must not meet the next job."""
-    reset_queries()
-    close_old_connections()
+class _Connections(threading.local):
+    """The thread's database connections, kept around jobs as Django keeps them around requests: one that the server
+    closed, or that a failed job left broken, must not meet the next job.
+    """
+
+    def __init__(self) -> None:
+        self._tidied_at = -math.inf
+
+    def refresh(self) -> None:
+        """Before a job, unless another ended just now."""
+        if time.monotonic() - self._tidied_at > FRESH:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """After a job."""
+        for connection in connections.all(initialized_only=True):
+            connection.queries_log.clear()
+            connection.close_if_unusable_or_obsolete()
+        self._tidied_at = time.monotonic()
 
 
 @asynccontextmanager

@@ -30,6 +30,8 @@ class JSONSerializer:
             SerializationError: the value holds a type that JSON lacks, NaN or an infinity,
                 a cycle, or nests too deeply. Nothing was written.
         """
+        if value is None:
+            return b"null"  # what most jobs return
         try:
             text = _ENCODE(value)
             try:
@@ -50,9 +52,16 @@ class JSONSerializer:
             ValueError: they are not JSON, or nest deeper than the interpreter can follow.
         """
         try:
+            if data[:1] == b"{" and data[1:2] != b"\0":
+                # An object in UTF-8, as every message is; json.loads would look for other encodings first.
+                text = data.decode("utf-8", "surrogatepass")
+                value, end = _DECODE(text)
+                if end == len(text):
+                    return value
             return json.loads(data)
         except RecursionError as error:
             raise ValueError("the JSON nests too deeply") from error
 
 
+_DECODE = json.JSONDecoder().raw_decode
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
