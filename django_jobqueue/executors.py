@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from django.db import connections
@@ -115,8 +116,7 @@ class Executors:
             seconds: after which no further one begins.
 
         Returns:
-            Whether the caller is still on duty. When a job takes long another gets the duty; the caller must not
-            fetch then.
+            Whether the caller is still on duty. When a job takes long another gets the duty.
         """
         until = time.monotonic() + seconds
         errand, lease = self._inbox.begin_errand(), None
@@ -146,36 +146,48 @@ class Executors:
         self._loop.stop()
         self._inbox.close()
 
-    def commit(
-        self,
-        finished: Sequence[Finished],
-        wanted: int = 0,
-        ahead: int = 0,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> Claim:
-        """Store finished jobs, claim up to ``wanted`` new ones and ``ahead`` more to hold ready, in one round trip.
-
-        Args:
-            finished: the jobs.
-            wanted: most new ones.
-            ahead: most to hold ready.
-            meanwhile: called during the round trip, by storages that have one.
+    def commit(self, finished: Sequence[Finished]) -> None:
+        """Store finished jobs.
 
         Raises:
             StorageError: not now; the finished jobs are kept for the next time.
         """
-        try:
+        self.begin_commit(finished)()
+
+    def begin_commit(self, finished: Sequence[Finished], wanted: int = 0, ahead: int = 0) -> Callable[[], Claim]:
+        """Store finished jobs, claim up to ``wanted`` new ones and ``ahead`` more to hold ready, in one round trip.
+
+        Returns:
+            What waits for the answer, to be called once, by any thread. It returns what was claimed, and raises the
+            same.
+
+        Raises:
+            StorageError: not now; the finished jobs are kept for the next time.
+        """
+        with self._keeping(finished):
             outcomes = [one.outcome for one in finished]
-            stored, claim = self._queue.storage.commit(self._worker_id, outcomes, wanted, ahead, meanwhile)
+            read = self._queue.storage.begin_commit(self._worker_id, outcomes, wanted, ahead)
+
+        def end() -> Claim:
+            with self._keeping(finished):
+                stored, claim = read()
+            self._leases.remove(one.lease for one in finished)
+            for one, applied in zip(finished, stored, strict=True):
+                self._tell(one, applied)
+            return claim
+
+        return end
+
+    @contextmanager
+    def _keeping(self, finished: Sequence[Finished]) -> Iterator[None]:
+        """Keep finished jobs for the next time when they cannot be stored now."""
+        try:
+            yield
         except StorageError:
             for one in finished:
                 one.outcome = replace(one.outcome, resent=True)
             self._leases.keep(finished)
             raise
-        self._leases.remove(one.lease for one in finished)
-        for one, applied in zip(finished, stored, strict=True):
-            self._tell(one, applied)
-        return claim
 
     def _run(self) -> None:
         try:

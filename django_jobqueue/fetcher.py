@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .backoff import outage_delays
@@ -43,6 +44,22 @@ PATIENCE = 0.1
 STUCK = 1.0
 
 
+@dataclass(slots=True)
+class Exchange:
+    """What was sent, and is not answered yet.
+
+    Attributes:
+        end: waits for the answer, stores what it says of finished jobs, and returns what was claimed.
+        asked_at: when it was sent, by the monotonic clock, in seconds.
+        commits, claims: whether it has finished jobs; whether it asks for new ones.
+    """
+
+    end: Callable[[], Claim]
+    asked_at: float
+    commits: bool
+    claims: bool
+
+
 class DutyLost(Exception):
     """The duty is another executor's now, as a job took long in the one that had it."""
 
@@ -55,8 +72,7 @@ class Fetcher:
     longer than most of what else is between the enqueue and its first line.
 
     Jobs that are shorter than that it runs without giving the duty away, and some of them while the answer to an
-    exchange is on its way. When one of them takes long after all, the duty is taken from it. Then that answer counts
-    as lost, and the one that has the duty now looks at the server what was claimed.
+    exchange is on its way. When one of them takes long after all, another takes the duty over, and reads that answer.
 
     Args:
         worker_id: of the worker.
@@ -102,6 +118,7 @@ class Fetcher:
         self._next_look = 0.0
         # For the executor on duty.
         self._own: Lease | None = None
+        self._under_way: Exchange | None = None
 
     def register(self) -> bool:
         """Say hello, as soon as the storage lets us; false when the worker stops before.
@@ -122,7 +139,6 @@ class Fetcher:
         """
         if duty is Duty.TAKE_OVER:
             self._pace.note([STUCK])
-            self._must_reconcile = True
         self._leases.fetcher_waits(False)
         try:
             while self._attempt_until_stopped(self._step):
@@ -138,11 +154,20 @@ class Fetcher:
             return None
         except BaseException as error:
             self.error = error
+        self._end_under_way()
         if self._own is not None:
             # It is given back with what waits for a thread.
             self._executors.put([self._own])
         self.ended.set()
         return None
+
+    def _end_under_way(self) -> None:
+        """Let no answer unread when the worker stops; what was claimed is given back with all that it holds."""
+        if self._under_way is not None:
+            try:
+                self._under_way.end()
+            except StorageError as error:
+                self._outage.failed("fetcher", error)
 
     def _attempt_until_stopped(self, action: Callable[[], bool]) -> bool:
         """Do something as soon as the storage lets us; false when the worker stops, or is done."""
@@ -187,6 +212,8 @@ class Fetcher:
         """Commit, claim, or wait; false when there is nothing left to do."""
         if self._own is not None:
             return True  # the step before had it, and failed at something else
+        if self._under_way is not None:
+            return self._end_exchange(self._under_way)  # that of an executor which lost the duty
         if self._must_reconcile or self._time_to_look() <= 0:
             self._reconcile()
         waiting, is_quick = self._executors.waiting, self._pace.is_quick
@@ -241,27 +268,25 @@ class Fetcher:
         return free, min(ahead, self.jobs_left - free)
 
     def _commit_and_claim(self, finished: list[Finished], wanted: int, ahead: int, share: int) -> bool:
-        asked_at, is_on_duty = time.monotonic(), True
+        asked_at = time.monotonic()
+        end = self._executors.begin_commit(finished, wanted, ahead)
+        self._under_way = Exchange(end, asked_at, commits=bool(finished), claims=bool(wanted or ahead))
+        if share:
+            self._help(share)
+        return self._end_exchange(self._under_way)
 
-        def meanwhile() -> None:
-            nonlocal is_on_duty
-            is_on_duty = self._executors.run_waiting(share, GROUP_TIME)
-
-        try:
-            claim = self._executors.commit(finished, wanted, ahead, meanwhile if share else None)
-        except StorageError:
-            if is_on_duty:
-                raise
-        if not is_on_duty:
-            raise DutyLost
-        if wanted or ahead:
-            if self._is_late(asked_at):
+    def _end_exchange(self, exchange: Exchange) -> bool:
+        self._under_way = None
+        claim = exchange.end()
+        if exchange.claims:
+            if self._is_late(exchange.asked_at):
                 self._must_reconcile, self._backlog = True, claim.backlog
             else:
                 self._take_on(claim)
         # What was committed may have put a job back at the head, after the claim if its script had to
         # be loaded first; so only a claim on its own tells that nothing is left.
-        if self.is_burst and not finished and not (claim.messages or claim.unread or claim.ready or claim.backlog):
+        is_all = exchange.claims and not exchange.commits
+        if self.is_burst and is_all and not (claim.messages or claim.unread or claim.ready or claim.backlog):
             if not len(self._leases):
                 return False
             self._await_change(self._time_to_look())

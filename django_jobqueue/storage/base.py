@@ -308,9 +308,6 @@ class Storage(ABC):
             job_id: the job.
             on_event: gets ``completed``, ``failed``, ``failing`` or ``cancelled``.
             resynced: called after the subscription was lost and restored; events may be missing.
-
-        Returns:
-            A callable that ends it.
         """
 
     @abstractmethod
@@ -349,12 +346,7 @@ class Storage(ABC):
 
     @abstractmethod
     def commit(
-        self,
-        worker_id: str,
-        outcomes: Sequence[Outcome],
-        limit: int = 0,
-        ahead: int = 0,
-        meanwhile: Callable[[], None] | None = None,
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
     ) -> tuple[list[bool], Claim]:
         """Store how jobs ended and claim the next ones, in one round trip.
 
@@ -363,7 +355,6 @@ class Storage(ABC):
             outcomes: how jobs ended.
             limit: most jobs to claim and mark as started.
             ahead: most jobs to claim beyond those and hold ready, where the storage ``gives_ready``.
-            meanwhile: what the caller can do during the round trip, in this thread; called once, or not at all.
 
         Returns:
             For each outcome whether it counted (false: the lease was lost), and the claim.
@@ -386,6 +377,18 @@ class Storage(ABC):
         Returns:
             The raw messages whose lease is lost.
         """
+
+    def begin_commit(
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
+    ) -> Callable[[], tuple[list[bool], Claim]]:
+        """As ``commit``, but return when it is sent, where there is a way to go.
+
+        Returns:
+            What waits for the answer, and returns or raises what ``commit`` does. It must be called once, by any
+            thread.
+        """
+        answer = self.commit(worker_id, outcomes, limit, ahead)
+        return lambda: answer
 
     @abstractmethod
     def held(self, worker_id: str) -> list[bytes]:

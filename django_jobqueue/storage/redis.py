@@ -298,24 +298,27 @@ class RedisStorage(Storage):
         return Verdict(verdict.decode()), backlog
 
     def commit(
-        self,
-        worker_id: str,
-        outcomes: Sequence[Outcome],
-        limit: int = 0,
-        ahead: int = 0,
-        meanwhile: Callable[[], None] | None = None,
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
     ) -> tuple[list[bool], Claim]:
+        return self.begin_commit(worker_id, outcomes, limit, ahead)()
+
+    def begin_commit(
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
+    ) -> Callable[[], tuple[list[bool], Claim]]:
         calls = [outcome_call(self.keys, worker_id, outcome) for outcome in outcomes]
         if limit or ahead:
             calls.append(claim_call(self.keys, worker_id, limit, ahead))
         # Not sent again here: the caller must first look what the lost reply brought, and say so.
-        attempted = "committing jobs and claiming the next"
-        replies = self._transport.run_all(attempted, calls, resend=False, meanwhile=meanwhile)
-        claim = Claim()
-        if limit or ahead:
-            backlog, messages, unread, ready = replies.pop()
-            claim = Claim(messages, unread, backlog, ready)
-        return [is_applied(reply, outcome.resent) for outcome, reply in zip(outcomes, replies, strict=True)], claim
+        read = self._transport.begin_all("committing jobs and claiming the next", calls)
+
+        def end() -> tuple[list[bool], Claim]:
+            replies, claim = read(), Claim()
+            if limit or ahead:
+                backlog, messages, unread, ready = replies.pop()
+                claim = Claim(messages, unread, backlog, ready)
+            return [is_applied(reply, one.resent) for one, reply in zip(outcomes, replies, strict=True)], claim
+
+        return end
 
     def held_ready(self, worker_id: str) -> set[str]:
         (ids,) = self._transport.commands("reading what is held ready", ("SMEMBERS", self.keys.ahead(worker_id)))

@@ -93,16 +93,13 @@ def run(client: Any, call: Call) -> Any:
     return reply
 
 
-def run_all(
-    client: Any, calls: Sequence[Call], last: Sequence[Any] = (), meanwhile: Callable[[], None] | None = None
-) -> list[Any]:
+def run_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> list[Any]:
     """Run scripts in one round trip, in order.
 
     Args:
         client: of the server.
         calls: the scripts.
         last: a command to follow them on the same connection; its reply comes last.
-        meanwhile: called when they are sent, before a reply is read.
 
     Returns:
         The replies; a call that failed has its exception in its place, so that the others'
@@ -111,46 +108,75 @@ def run_all(
     Raises:
         UnsupportedServer, redis.RedisError: the round trip itself failed.
     """
-    if len(calls) == 1 and not last and meanwhile is None:
+    if len(calls) == 1 and not last:
         try:
             return [run(client, calls[0])]
         except ResponseError as error:
             return [error]
+    return begin_all(client, calls, last)()
+
+
+def begin_all(client: Any, calls: Sequence[Call], last: Sequence[Any] = ()) -> Callable[[], list[Any]]:
+    """Send scripts as ``run_all`` does.
+
+    Returns:
+        What reads the replies. It must be called once, by any thread.
+    """
     tail = [last] if last else []
-    replies = exchange(client, [*(call.command() for call in calls), *tail], meanwhile)
-    # The server may forget scripts in the middle of a pipeline, again and again; each round brings one forward.
-    while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
-        first = {calls[i].script: i for i in reversed(unknown)}
-        for lua in first:
-            load(client, lua)
-        again = [calls[i].command_in_full() if i in first.values() else calls[i].command() for i in unknown]
-        places = [*unknown, *range(len(calls), len(replies))]
-        for i, reply in zip(places, exchange(client, [*again, *tail]), strict=True):
-            replies[i] = reply
+    sent = Exchange(client, [*(call.command() for call in calls), *tail])
+
+    def replies() -> list[Any]:
+        found = sent.replies()
+        # The server may forget scripts in the middle of a pipeline, again and again; each round brings one forward.
+        while unknown := [i for i, reply in enumerate(found) if isinstance(reply, NoScriptError)]:
+            first = {calls[i].script: i for i in reversed(unknown)}
+            for lua in first:
+                load(client, lua)
+            again = [calls[i].command_in_full() if i in first.values() else calls[i].command() for i in unknown]
+            places = [*unknown, *range(len(calls), len(found))]
+            for i, reply in zip(places, exchange(client, [*again, *tail]), strict=True):
+                found[i] = reply
+        return found
+
     return replies
 
 
-def exchange(client: Any, commands: Sequence[Any], meanwhile: Callable[[], None] | None = None) -> list[Any]:
-    """Send commands together; their replies as bytes, an error as its exception.
+def exchange(client: Any, commands: Sequence[Any]) -> list[Any]:
+    """Send commands together; their replies as bytes, an error as its exception."""
+    return Exchange(client, commands).replies()
 
-    Calls ``meanwhile`` in between.
+
+class Exchange:
+    """Commands that are sent together, now, and whose replies must be read: once, by any thread.
 
     On a connection of the client's pool, without the driver's calls and pipelines: what they do for each command
     (callbacks, retries, options) none of ours needs, and it takes longer than the script on the server.
     """
-    pool = client.connection_pool
-    connection = pool.get_connection()
-    try:
-        connection.send_packed_command([b"".join([pack_command(command) for command in commands])])
-        if meanwhile is not None:
-            meanwhile()
-        return [error_or_reply(connection) for _ in commands]
-    except BaseException:
+
+    def __init__(self, client: Any, commands: Sequence[Any]) -> None:
+        self._count = len(commands)
+        self._pool = client.connection_pool
+        self._connection = self._pool.get_connection()
+        try:
+            self._connection.send_packed_command([b"".join([pack_command(command) for command in commands])])
+        except BaseException:
+            self._give_up()
+            raise
+
+    def replies(self) -> list[Any]:
+        """The replies as bytes, an error as its exception."""
+        try:
+            replies = [error_or_reply(self._connection) for _ in range(self._count)]
+        except BaseException:
+            self._give_up()
+            raise
+        self._pool.release(self._connection)
+        return replies
+
+    def _give_up(self) -> None:
         # Replies that nobody has read must not meet the next command; Sentinel's connections stay open by themselves.
-        connection.disconnect()
-        raise
-    finally:
-        pool.release(connection)
+        self._connection.disconnect()
+        self._pool.release(self._connection)
 
 
 def error_or_reply(connection: Any) -> Any:

@@ -115,32 +115,38 @@ class Transport:
         call = Call(script(name), keys, args)
         return self.send(attempted, lambda client, _: scripts.run(client, call), names=keys)
 
-    def run_all(
-        self,
-        attempted: str,
-        calls: Sequence[Call],
-        *,
-        resend: bool = True,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> list[Any]:
-        """Run scripts in few round trips, in order; an error of any of them is raised.
-
-        Calls ``meanwhile`` during the first.
-        """
+    def run_all(self, attempted: str, calls: Sequence[Call], *, resend: bool = True) -> list[Any]:
+        """Run scripts in few round trips, in order; an error of any of them is raised."""
         replies: list[Any] = []
         for start in range(0, len(calls), BATCH):
-            replies += self._run_batch(attempted, calls[start : start + BATCH], resend, None if start else meanwhile)
+            replies += self._run_batch(attempted, calls[start : start + BATCH], resend)
         return replies
 
-    def _run_batch(
-        self, attempted: str, calls: Sequence[Call], resend: bool, meanwhile: Callable[[], None] | None
-    ) -> list[Any]:
+    def begin_all(self, attempted: str, calls: Sequence[Call]) -> Callable[[], list[Any]]:
+        """Send scripts, each once.
+
+        Returns:
+            What reads their replies, and raises the first error of any. It must be called once, by any thread.
+        """
+        if len(calls) > BATCH:
+            replies = self.run_all(attempted, calls, resend=False)
+            return lambda: replies
         names = [name for call in calls for name in call.keys]
+        read = self.send(attempted, lambda client, _: scripts.begin_all(client, calls), resend=False, names=names)
 
-        def send(client: Any, _: bool) -> list[Any]:
-            return all_or_error(client, calls, meanwhile)
+        def end() -> list[Any]:
+            with storage_errors(attempted, self._connector), self.explaining(attempted, names):
+                try:
+                    return _checked(read())
+                except (RedisError, OSError) as error:
+                    self._connector.learn(error)
+                    raise
 
-        return self.send(attempted, send, resend=resend, names=names)
+        return end
+
+    def _run_batch(self, attempted: str, calls: Sequence[Call], resend: bool) -> list[Any]:
+        names = [name for call in calls for name in call.keys]
+        return self.send(attempted, lambda client, _: all_or_error(client, calls), resend=resend, names=names)
 
     def commands(self, attempted: str, *commands: Sequence[Any]) -> list[Any]:
         """Plain commands in one round trip; their replies."""
@@ -165,9 +171,9 @@ def _keys(commands: Sequence[Sequence[Any]]) -> list[str]:
     return [part for command in commands for part in command[1:2] if isinstance(part, str)]
 
 
-def all_or_error(client: Any, calls: Sequence[Call], meanwhile: Callable[[], None] | None = None) -> list[Any]:
+def all_or_error(client: Any, calls: Sequence[Call]) -> list[Any]:
     """Run scripts in one round trip; when any failed, raise its error."""
-    return _checked(scripts.run_all(client, calls, meanwhile=meanwhile))
+    return _checked(scripts.run_all(client, calls))
 
 
 def _checked(replies: list[Any]) -> list[Any]:

@@ -339,7 +339,7 @@ def enqueue_around_a_long_one(queue: Queue, count: int) -> list[str]:
     return [*before, *behind]
 
 
-# Some of 500 are claimed while the long one runs in the thread that was to read the answer.
+# Of 500, some are claimed while the thread that was to read the answer runs the long one.
 @pytest.mark.parametrize("count", [30, 500])
 def test_jobs_that_wait_behind_a_long_one_go_back_for_others(queue: Queue, count: int) -> None:
     script, other = Script(), Script()

@@ -246,12 +246,7 @@ class SQLiteStorage(Storage):
             return Verdict.STARTED, rows.backlog
 
     def commit(
-        self,
-        worker_id: str,
-        outcomes: Sequence[Outcome],
-        limit: int = 0,
-        ahead: int = 0,
-        meanwhile: Callable[[], None] | None = None,
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
     ) -> tuple[list[bool], Claim]:
         with self._writing("committing jobs and claiming the next") as rows:
             applied = [transitions.apply(rows, worker_id, outcome) for outcome in outcomes]
