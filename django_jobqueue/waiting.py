@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from .exceptions import JobCancelledError, JobTimeoutError, StorageError
-from .storage.base import Record, Storage
+from .storage.base import Listening, Record, Storage
 from .threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -20,9 +20,43 @@ logger = logging.getLogger(__name__)
 #: Seconds between attempts to look at all states after the subscriber came back.
 RECHECK_DELAY = 0.5
 
+#: Seconds until a waiter looks whose subscription was not confirmed when its job was enqueued.
+FIRST_LOOK = 0.05
+
 #: Seconds between two looks at all jobs that are waited for. They find what nobody told: the server was
 #: emptied, or the Node library removed the job.
 LOOK_INTERVAL = 15.0
+
+
+class Patience:
+    """How long a waiter waits before it looks though it was told nothing.
+
+    As long as it has not looked since its subscription stood, a notification may have been missed: then it looks
+    soon, and again at longer intervals.
+
+    Args:
+        timeout: seconds that it waits in all; ``None`` waits without limit.
+        listening: the subscription; ``None`` for one that stood before the job could end.
+    """
+
+    def __init__(self, timeout: float | None, listening: Listening | None) -> None:
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._listening = listening
+        self._interval = FIRST_LOOK
+
+    def seconds(self) -> float | None:
+        """Seconds to wait now; ``None`` until it is told."""
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        if self._listening is None:
+            return left
+        interval, self._interval = self._interval, min(2 * self._interval, LOOK_INTERVAL)
+        return interval if left is None else min(interval, left)
+
+    def will_look(self) -> bool:
+        """The waiter is about to look; whether for the last time."""
+        if self._listening is not None and self._listening.stands():
+            self._listening = None
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
 
 class News:
@@ -67,6 +101,9 @@ def is_over(record: Record | None) -> bool:
 class Waiter(ABC):
     """One caller's wait for one job. ``notify`` and ``deliver`` are called from other threads."""
 
+    #: The subscription, if it did not stand before the job could end.
+    listening: Listening | None = None
+
     @abstractmethod
     def notify(self, event: str) -> None:
         """A notification of the job has come."""
@@ -106,16 +143,16 @@ class ThreadWaiter(Waiter):
             JobTimeoutError: it has not ended in time.
             StorageError: the storage could not be asked.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        patience = Patience(timeout, self.listening)
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            in_time = self._woken.wait(left)
+            self._woken.wait(patience.seconds())
             self._woken.clear()
             # At the end of the time a last look, in case that the notification was lost.
+            is_last = patience.will_look()
             record = self._news.take() or self._lookup()
             if is_over(record):
                 return record
-            if not in_time:
+            if is_last:
                 raise JobTimeoutError(self._news.job_id, timeout or 0.0)
 
 
@@ -143,19 +180,17 @@ class TaskWaiter(Waiter):
 
     async def record(self, timeout: float | None) -> Record | None:
         """As ``ThreadWaiter.record``."""
-        deadline = None if timeout is None else self._loop.time() + timeout
+        patience = Patience(timeout, self.listening)
         while True:
-            in_time = True
-            try:
-                async with asyncio.timeout_at(deadline):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience.seconds()):
                     await self._woken.wait()
-            except TimeoutError:
-                in_time = False
             self._woken.clear()
+            is_last = patience.will_look()
             record = self._news.take() or await self._lookup()
             if is_over(record):
                 return record
-            if not in_time:
+            if is_last:
                 raise JobTimeoutError(self._news.job_id, timeout or 0.0)
 
 
@@ -179,11 +214,12 @@ class WaitingRoom:
         """
         waiter = ThreadWaiter(job_id, lambda: self._storage.lookup([job_id])[0])
         with self._listed(job_id, waiter):
-            end = self._storage.listen_job(job_id, waiter.notify, self._resynced)
+            listening = self._storage.listen_job(job_id, waiter.notify, self._resynced)
             try:
+                waiter.listening = None if listening.stands() else listening
                 yield waiter
             finally:
-                end()
+                listening.end()
 
     @asynccontextmanager
     async def aexpecting(self, job_id: str) -> AsyncIterator[TaskWaiter]:
@@ -196,9 +232,10 @@ class WaitingRoom:
         subscription = _Subscription()
         with self._listed(job_id, waiter):
             try:
-                await in_thread(
+                listening = await in_thread(
                     subscription.open, lambda: self._storage.listen_job(job_id, waiter.notify, self._resynced)
                 )
+                waiter.listening = None if listening.stands() else listening
                 yield waiter
             finally:
                 subscription.close()
@@ -281,14 +318,15 @@ class _Subscription:
         self._end: Callable[[], None] | None = None
         self._is_closed = False
 
-    def open(self, listen: Callable[[], Callable[[], None]]) -> None:
+    def open(self, listen: Callable[[], Listening]) -> Listening:
         """Subscribe; when nobody wants it any more by then, end it at once."""
-        end = listen()
+        listening = listen()
         with self._lock:
             if not self._is_closed:
-                self._end = end
-                return
-        end()
+                self._end = listening.end
+                return listening
+        listening.end()
+        return listening
 
     def close(self) -> None:
         """End it, now or as soon as it stands."""

@@ -203,6 +203,19 @@ class Counts:
     leader: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A subscription to the notifications of a job.
+
+    Attributes:
+        stands: whether it stands by now: no notification from now on is missed.
+        end: ends it; may be called more than once.
+    """
+
+    stands: Callable[[], bool]
+    end: Callable[[], None]
+
+
 class Storage(ABC):
     """Where a queue's jobs live.
 
@@ -299,10 +312,10 @@ class Storage(ABC):
         """The registered workers."""
 
     @abstractmethod
-    def listen_job(
-        self, job_id: str, on_event: Callable[[str], None], resynced: Callable[[], None]
-    ) -> Callable[[], None]:
-        """Call back on each notification of a job; returns when the subscription stands.
+    def listen_job(self, job_id: str, on_event: Callable[[str], None], resynced: Callable[[], None]) -> Listening:
+        """Call back on each notification of a job.
+
+        Returns when the subscription stands, or, over a link that has been found to work, when it is sent.
 
         Args:
             job_id: the job.
@@ -360,6 +373,18 @@ class Storage(ABC):
             For each outcome whether it counted (false: the lease was lost), and the claim.
         """
 
+    def begin_commit(
+        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
+    ) -> Callable[[], tuple[list[bool], Claim]]:
+        """As ``commit``, but return when it is sent, where there is a way to go.
+
+        Returns:
+            What waits for the answer, and returns or raises what ``commit`` does. It must be called once, by any
+            thread.
+        """
+        answer = self.commit(worker_id, outcomes, limit, ahead)
+        return lambda: answer
+
     @abstractmethod
     def held_ready(self, worker_id: str) -> set[str]:
         """The ids of the jobs that a worker holds ready and has not begun."""
@@ -377,18 +402,6 @@ class Storage(ABC):
         Returns:
             The raw messages whose lease is lost.
         """
-
-    def begin_commit(
-        self, worker_id: str, outcomes: Sequence[Outcome], limit: int = 0, ahead: int = 0
-    ) -> Callable[[], tuple[list[bool], Claim]]:
-        """As ``commit``, but return when it is sent, where there is a way to go.
-
-        Returns:
-            What waits for the answer, and returns or raises what ``commit`` does. It must be called once, by any
-            thread.
-        """
-        answer = self.commit(worker_id, outcomes, limit, ahead)
-        return lambda: answer
 
     @abstractmethod
     def held(self, worker_id: str) -> list[bytes]:

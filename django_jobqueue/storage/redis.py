@@ -24,6 +24,7 @@ from .base import (
     Details,
     Fail,
     Heartbeat,
+    Listening,
     NewJob,
     Outcome,
     Record,
@@ -234,10 +235,8 @@ class RedisStorage(Storage):
             for heartbeat, length in zip(heartbeats, lengths, strict=True)
         ]
 
-    def listen_job(
-        self, job_id: str, on_event: Callable[[str], None], resynced: Callable[[], None]
-    ) -> Callable[[], None]:
-        return self._subscriptions().listen(
+    def listen_job(self, job_id: str, on_event: Callable[[str], None], resynced: Callable[[], None]) -> Listening:
+        return self._subscriptions().listen_early(
             self.keys.notify(job_id), lambda message: on_event(message.decode("utf-8", "replace")), resynced
         )
 

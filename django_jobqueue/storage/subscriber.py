@@ -15,6 +15,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError
 
+from .base import Listening
 from .cluster import Node
 from .connections import READ_MARGIN, Connector, translated
 
@@ -95,15 +96,42 @@ class Subscriber:
         Raises:
             StorageError: the server did not confirm in time, or denied it.
         """
+        channel, end, _ = self._listen(name, on_message, on_resync, announced=not confirm)
+        if confirm:
+            self._await_confirmation(channel, end)
+        return end
+
+    def listen_early(
+        self, name: str, on_message: Callable[[bytes], None], on_resync: Callable[[], None]
+    ) -> Listening:
+        """As ``listen``, but return before the server has confirmed when it has confirmed others on this link.
+
+        Raises:
+            The same as ``listen``.
+        """
+        channel, end, is_proven = self._listen(name, on_message, on_resync)
+        if not is_proven:
+            self._await_confirmation(channel, end)
+        return Listening(lambda: channel.confirmed.is_set() and channel.denied is None, end)
+
+    def _listen(
+        self,
+        name: str,
+        on_message: Callable[[bytes], None],
+        on_resync: Callable[[], None] | None,
+        announced: bool = False,
+    ) -> tuple[_Channel, Callable[[], None], bool]:
+        """The channel, what ends the listening, and whether the server has confirmed a channel on this link."""
         key = object()
         with self._lock:
             channel = self._channels.get(name)
             if channel is None:
-                channel = self._channels[name] = _Channel(name, announced=not confirm)
+                channel = self._channels[name] = _Channel(name, announced)
                 self._wishes.append(("SUBSCRIBE", channel))
             channel.listeners[key] = (on_message, on_resync)
             self._ensure_thread()
             self._tell_wishes()
+            is_proven = self._session is not None and self._session.is_proven
 
         def end() -> None:
             with self._lock:
@@ -113,14 +141,16 @@ class Subscriber:
                     self._wishes.append(("UNSUBSCRIBE", channel))
                     self._tell_wishes()
 
-        if confirm and not channel.confirmed.wait(CONFIRM_TIMEOUT):
+        return channel, end, is_proven
+
+    def _await_confirmation(self, channel: _Channel, end: Callable[[], None]) -> None:
+        error: BaseException | None = None
+        if not channel.confirmed.wait(CONFIRM_TIMEOUT):
+            error = self._last_error or TimeoutError(f"no confirmation within {CONFIRM_TIMEOUT:g} s")
+        error = error or channel.denied
+        if error is not None:
             end()
-            cause = self._last_error or TimeoutError(f"no confirmation within {CONFIRM_TIMEOUT:g} s")
-            raise translated(cause, f"subscribing to {name!r}") from cause
-        if confirm and channel.denied is not None:
-            end()
-            raise translated(channel.denied, f"subscribing to {name!r}") from channel.denied
-        return end
+            raise translated(error, f"subscribing to {channel.name!r}") from error
 
     def close(self) -> None:
         """End the thread and the connection; listeners hear no more."""
@@ -225,6 +255,8 @@ class _Session:
         self._pending: deque[_Channel] = deque()
         self._resync_after: _Channel | None = None
         self._was_lost = was_lost
+        #: Whether the server has confirmed a channel.
+        self.is_proven = False
         self._node = node
         self._ping_sent = False
         # A TLS link may not be written to in one thread while another reads from it.
@@ -332,7 +364,7 @@ class _Session:
         elif kind == b"subscribe":
             channel = self._pending.popleft()
             is_new = channel.denied is not None or not channel.confirmed.is_set()
-            channel.denied = None
+            channel.denied, self.is_proven = None, True
             channel.confirmed.set()
             if is_new and channel.announced:
                 self._call_all([channel])

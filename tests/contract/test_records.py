@@ -4,9 +4,15 @@ import queue
 from collections.abc import Callable
 
 from django_jobqueue.message import Status
-from django_jobqueue.storage.base import Storage
+from django_jobqueue.storage.base import Listening, Storage
 from tests.contract.build import claim, claimed, commit, complete, enqueue, fail, message, retry, state
 from tests.servers import wait_until
+
+
+def listening(subscription: Listening) -> Callable[[], None]:
+    """What ends a subscription that stands now."""
+    wait_until(subscription.stands, 10, lambda: AssertionError("it does not stand"))
+    return subscription.end
 
 
 def test_unknown_jobs_have_no_state_and_no_record(storage: Storage) -> None:
@@ -142,7 +148,7 @@ def test_every_transition_publishes_its_event(storage: Storage) -> None:
 
 def test_the_listeners_of_a_job_hear_of_that_job_alone(storage: Storage) -> None:
     heard: queue.Queue[str] = queue.Queue()
-    end = storage.listen_job("b", heard.put, lambda: None)
+    end = listening(storage.listen_job("b", heard.put, lambda: None))
 
     first = claimed(storage, "a")
     commit(storage, complete(first))
@@ -158,8 +164,8 @@ def test_the_listeners_of_a_job_hear_of_that_job_alone(storage: Storage) -> None
 def test_two_listeners_of_one_job_end_independently(storage: Storage) -> None:
     first: queue.Queue[str] = queue.Queue()
     second: queue.Queue[str] = queue.Queue()
-    end_first = storage.listen_job("a", first.put, lambda: None)
-    end_second = storage.listen_job("a", second.put, lambda: None)
+    end_first = listening(storage.listen_job("a", first.put, lambda: None))
+    end_second = listening(storage.listen_job("a", second.put, lambda: None))
     end_first()
     end_first()
 
@@ -169,7 +175,7 @@ def test_two_listeners_of_one_job_end_independently(storage: Storage) -> None:
     assert first.empty()
     end_second()
     again: queue.Queue[str] = queue.Queue()
-    end_again = storage.listen_job("a", again.put, lambda: None)
+    end_again = listening(storage.listen_job("a", again.put, lambda: None))
     storage.update_ttl("a", 1)
     wait_until(lambda: state(storage) is None, 5, lambda: AssertionError("not forgotten"))
     commit(storage, complete(claimed(storage)))

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django_jobqueue.context import JobContext
 from django_jobqueue.queue import Queue
 from django_jobqueue.worker import Worker
 from tests.faults.load import DEADLINE, happens
+from tests.faults.proxy import Proxy
 from tests.servers import Server
 
 pytestmark = pytest.mark.faults
@@ -87,4 +89,33 @@ def test_five_hundred_waiters_are_answered_although_their_connection_is_cut_twen
 
     assert len(killed) == CUTS
     assert [future.result(DEADLINE) for future in in_threads] + in_tasks.result(DEADLINE) == ids
+    worker.stop()
+
+
+@pytest.mark.parametrize("ask", ["in a thread", "in a task"])
+@pytest.mark.parametrize("stands", ["after the answer", "never"])
+def test_a_waiter_whose_subscription_stands_too_late_is_answered(
+    queue: Queue, server: Server, monkeypatch: pytest.MonkeyPatch, ask: str, stands: str
+) -> None:
+    # Its own look must find the result, not the one of all waiters.
+    monkeypatch.setattr(waiting, "LOOK_INTERVAL", 3600.0)
+    worker = Worker(queue, handler=lambda job: job.payload, concurrency=1, reaper=False)
+    worker.start()
+    with Proxy(server.port) as proxy:
+        config = replace(queue.config, url=f"redis://127.0.0.1:{proxy.port}/0", cache=None)
+        asking = Queue(config)
+        assert asking.enqueue_and_wait("first", 1) == 1  # the link is found to work
+        held = proxy.hold("SUBSCRIBE")
+
+        if ask == "in a thread":
+            answer = in_thread(lambda: asking.enqueue_and_wait("a", 2, timeout=None))
+        else:
+            answer = in_thread(lambda: asyncio.run(asking.aenqueue_and_wait("a", 2, timeout=None)))
+        if stands == "after the answer":
+            happens(lambda: queue.get_result("a") == 2, "the job ends, and nobody hears of it")
+            held.release()
+
+        assert answer.result(DEADLINE) == 2
+        held.release()
+        asking.close()
     worker.stop()

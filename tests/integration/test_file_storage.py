@@ -285,7 +285,7 @@ def test_a_listener_that_fell_behind_looks_at_its_jobs_anew(storage: FileStorage
         held.set()
         go_on.wait(30)
 
-    ends = [storage.listen_events(slow), storage.listen_job("a", lambda event: None, resynced.set)]
+    ends = [storage.listen_events(slow), storage.listen_job("a", lambda event: None, resynced.set).end]
     enqueue(storage, message("first"))
     assert held.wait(10)
     enqueue(storage, *(message(f"job-{n}") for n in range(schema.EVENTS_KEPT + 1000)))

@@ -9,8 +9,8 @@ import pytest
 
 from django_jobqueue.exceptions import JobCancelledError, JobTimeoutError
 from django_jobqueue.message import JobState
-from django_jobqueue.storage.base import Record, Storage
-from django_jobqueue.waiting import TaskWaiter, ThreadWaiter, WaitingRoom
+from django_jobqueue.storage.base import Listening, Record, Storage
+from django_jobqueue.waiting import FIRST_LOOK, LOOK_INTERVAL, Patience, TaskWaiter, ThreadWaiter, WaitingRoom
 
 RUNNING = Record(JobState.parse("processing:1:worker"))
 DONE = Record(JobState.parse("completed:2"), b"1")
@@ -79,9 +79,9 @@ class LostAgain:
     def __init__(self) -> None:
         self._looks = [RUNNING, DONE]
 
-    def listen_job(self, job_id: str, on_event: object, resynced: Callable[[], None]) -> Callable[[], None]:
+    def listen_job(self, job_id: str, on_event: object, resynced: Callable[[], None]) -> Listening:
         self.resynced = resynced
-        return lambda: None
+        return Listening(lambda: True, lambda: None)
 
     def lookup(self, job_ids: Sequence[str]) -> list[Record | None]:
         if threading.current_thread() is threading.main_thread():
@@ -98,3 +98,39 @@ def test_a_subscription_that_is_lost_again_during_the_look_makes_it_look_again()
         storage.resynced()
 
         assert waiter.record(5) is DONE
+
+
+def test_who_is_sure_to_be_told_waits_to_the_end() -> None:
+    assert Patience(None, None).seconds() is None
+    assert not Patience(None, None).will_look()
+    assert 99 < (Patience(100, None).seconds() or 0) <= 100
+
+
+def test_who_is_not_sure_to_be_told_looks_soon_and_then_more_seldom() -> None:
+    patience = Patience(None, Listening(lambda: False, lambda: None))
+    intervals = []
+    for _ in range(12):
+        intervals.append(patience.seconds())
+        assert not patience.will_look()
+
+    assert intervals[:4] == [FIRST_LOOK, 2 * FIRST_LOOK, 4 * FIRST_LOOK, 8 * FIRST_LOOK]
+    assert intervals[-1] == LOOK_INTERVAL
+
+
+def test_a_look_that_follows_the_confirmation_makes_sure() -> None:
+    stands = iter([False, True])
+    patience = Patience(None, Listening(lambda: next(stands), lambda: None))
+    assert patience.seconds() == FIRST_LOOK
+    patience.will_look()
+    assert patience.seconds() == 2 * FIRST_LOOK
+
+    patience.will_look()
+
+    assert patience.seconds() is None
+
+
+def test_no_look_is_later_than_the_end_of_the_time() -> None:
+    patience = Patience(0, Listening(lambda: False, lambda: None))
+
+    assert patience.seconds() == 0
+    assert patience.will_look()

@@ -21,6 +21,7 @@ from ..base import (
     Details,
     Fail,
     Heartbeat,
+    Listening,
     NewJob,
     Outcome,
     Record,
@@ -176,13 +177,12 @@ class SQLiteStorage(Storage):
             for worker_id, at, info in listed
         ]
 
-    def listen_job(
-        self, job_id: str, on_event: Callable[[str], None], resynced: Callable[[], None]
-    ) -> Callable[[], None]:
+    def listen_job(self, job_id: str, on_event: Callable[[str], None], resynced: Callable[[], None]) -> Listening:
         def on_job_event(_: str, event: str) -> None:
             on_event(_NOTIFICATIONS[event])
 
-        return self._feed.listen(Listener(on_job_event, frozenset(_NOTIFICATIONS), job_id, resynced))
+        end = self._feed.listen(Listener(on_job_event, frozenset(_NOTIFICATIONS), job_id, resynced))
+        return Listening(lambda: True, end)
 
     def listen_events(self, on_event: Callable[[str, str], None]) -> Callable[[], None]:
         return self._feed.listen(Listener(on_event, _JOB_EVENTS))
