@@ -346,7 +346,9 @@ class Fetcher:
     def _run_here(self, message: JobMessage) -> None:
         """Run a job in the thread that is on duty after this step, or in another while there is more to fetch."""
         (lease,) = leases = self._hold([message])
-        if self._own is None and not self._backlog and self._executors.takes_thread(lease):
+        if self._pace.is_quick and self._executors.takes_thread(lease):
+            self._executors.put(leases, spreads=False)  # the next step runs it
+        elif self._own is None and not self._backlog and self._executors.takes_thread(lease):
             self._own = lease
         else:
             self._executors.put(leases)
