@@ -128,7 +128,7 @@ class Transport:
         Returns:
             What reads their replies, and raises the first error of any. It must be called once, by any thread.
         """
-        if len(calls) > BATCH:
+        if not 0 < len(calls) <= BATCH:
             replies = self.run_all(attempted, calls, resend=False)
             return lambda: replies
         names = [name for call in calls for name in call.keys]
