@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from redis.exceptions import NoPermissionError
@@ -26,6 +26,9 @@ PING_INTERVAL = 15.0
 
 #: Seconds without any subscription after which connection and thread end.
 LINGER = 30.0
+
+#: Seconds after a message in which more is expected to be sent: what is unsubscribed waits for that, or so long.
+LEAVE_DELAY = 0.05
 
 #: Seconds that a caller waits for the server to confirm a subscription.
 CONFIRM_TIMEOUT = 10.0
@@ -138,8 +141,8 @@ class Subscriber:
                 channel.listeners.pop(key, None)
                 if not channel.listeners and self._channels.get(name) is channel:
                     del self._channels[name]
+                    # Sent with the next wish, or by the thread soon: its caller has its answer and need not wait.
                     self._wishes.append(("UNSUBSCRIBE", channel))
-                    self._tell_wishes()
 
         return channel, end, is_proven
 
@@ -267,14 +270,15 @@ class _Session:
         """Serve until the subscriber is closed or idle; true then. Raises when the link breaks."""
         subscriber, connection = self._subscriber, self._connection
         self._subscribe_all()
-        quiet_since = time.monotonic()
+        quiet_since, is_stirred = time.monotonic(), False
         with selectors.DefaultSelector() as selector:
             selector.register(connection._sock, selectors.EVENT_READ)
             selector.register(subscriber._wake_read, selectors.EVENT_READ)
             while True:
                 # close() may have spent its wake-up while there was no connection.
-                wait = 0.0 if subscriber._closing else PING_INTERVAL if subscriber._channels else LINGER
-                ready = bool(selector.select(max(0.0, quiet_since + wait - time.monotonic())))
+                longest = 0.0 if subscriber._closing else PING_INTERVAL if subscriber._channels else LINGER
+                wait = min(longest, LEAVE_DELAY) if is_stirred else longest
+                is_stirred = bool(selector.select(max(0.0, quiet_since + wait - time.monotonic())))
                 subscriber._drain()
                 with subscriber._lock:
                     self._send_wishes()
@@ -283,10 +287,11 @@ class _Session:
                 while connection.can_read(timeout=0):
                     self._read()
                     quiet_since, self._ping_sent = time.monotonic(), False
-                if subscriber._closing or (not ready and not subscriber._channels):
+                quiet = time.monotonic() - quiet_since
+                if subscriber._closing or (quiet >= LINGER and not subscriber._channels):
                     if subscriber._ended():
                         return True
-                elif time.monotonic() - quiet_since >= PING_INTERVAL:
+                elif quiet >= PING_INTERVAL:
                     if self._ping_sent:
                         raise TimeoutError(f"no sign of life for {2 * PING_INTERVAL:g} s")
                     if subscriber._connector.node not in (self._node, None):
@@ -305,11 +310,7 @@ class _Session:
             if self._was_lost and channels:
                 self._resync_after = channels[-1]
             for start in range(0, len(channels), BATCH):
-                batch = channels[start : start + BATCH]
-                self._pending.extend(batch)
-                # One command each: the server denies a command as a whole.
-                commands = self._connection.pack_commands([("SUBSCRIBE", channel.name) for channel in batch])
-                self._connection.send_packed_command(commands)
+                self._send([("SUBSCRIBE", channel) for channel in channels[start : start + BATCH]])
             subscriber._session = self
 
     def _ask_again(self) -> None:
@@ -332,10 +333,15 @@ class _Session:
 
     def _send_wishes(self) -> None:
         wishes = self._subscriber._wishes
-        while wishes:
-            command, channel = wishes.popleft()
-            self._pending.append(channel)
-            self._connection.send_command(command, channel.name)
+        if wishes:
+            self._send(list(wishes))
+            wishes.clear()
+
+    def _send(self, wishes: Sequence[tuple[str, _Channel]]) -> None:
+        self._pending.extend(channel for _, channel in wishes)
+        # One command each: the server denies a command as a whole.
+        commands = self._connection.pack_commands([(command, channel.name) for command, channel in wishes])
+        self._connection.send_packed_command(commands)
 
     def _read(self) -> None:
         try:
