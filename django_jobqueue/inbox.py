@@ -11,8 +11,11 @@ from enum import Enum
 
 from .runner import Lease
 
-#: Seconds that a job may take in the thread that is on duty; then another takes the duty over.
-LONG = 0.005
+#: Seconds between two looks at the job that the one on duty runs.
+LOOK_INTERVAL = 0.004
+
+#: Looks that find the same job until another takes the duty over; one is not enough: machines stand still at times.
+LOOKS = 2
 
 
 class Duty(Enum):
@@ -30,10 +33,10 @@ class Errand:
     """Jobs that the one on duty runs itself. While one takes too long, the duty may be given to another.
 
     Attributes:
-        since: when the last of them began, by the monotonic clock, in seconds.
+        looks: how many have found the job that runs now.
     """
 
-    since: float
+    looks: int = 0
 
 
 class Inbox:
@@ -117,7 +120,7 @@ class Inbox:
 
     def begin_errand(self) -> Errand:
         """The one on duty is about to run jobs."""
-        errand = Errand(time.monotonic())
+        errand = Errand()
         with self._changed:
             self._errand = errand
         if not self._is_watched.is_set():
@@ -135,7 +138,7 @@ class Inbox:
             self._busy -= had_job
             if self._errand is not errand or not self._waiting or self._busy >= self._limit:
                 return None
-            errand.since = time.monotonic()
+            errand.looks = 0
             self._busy += 1
             return self._waiting.popleft()
 
@@ -187,7 +190,7 @@ class Inbox:
     def _watch(self) -> None:
         while not self._is_closed:
             self._is_watched.wait()
-            time.sleep(LONG)
+            time.sleep(LOOK_INTERVAL)
             self._is_watched.clear()
             if self._errand_goes_on():
                 self._is_watched.set()
@@ -197,7 +200,8 @@ class Inbox:
         with self._changed:
             if self._errand is None:
                 return False
-            if time.monotonic() - self._errand.since < LONG:
+            self._errand.looks += 1
+            if self._errand.looks < LOOKS:
                 return True
             self._errand = None
             self._free_duty = Duty.TAKE_OVER
