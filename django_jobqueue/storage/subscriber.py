@@ -18,6 +18,7 @@ from redis.exceptions import NoPermissionError
 from .base import Listening
 from .cluster import Node
 from .connections import READ_MARGIN, Connector, translated
+from .denials import missing_right
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +108,13 @@ class Subscriber:
     def listen_early(
         self, name: str, on_message: Callable[[bytes], None], on_resync: Callable[[], None]
     ) -> Listening:
-        """As ``listen``, but return before the server has confirmed when it has confirmed others on this link.
+        """As ``listen``, but return when it is sent, over a link on which the server has confirmed another.
 
         Raises:
             The same as ``listen``.
         """
-        channel, end, is_proven = self._listen(name, on_message, on_resync)
-        if not is_proven:
+        channel, end, is_early = self._listen(name, on_message, on_resync)
+        if not is_early:
             self._await_confirmation(channel, end)
         return Listening(lambda: channel.confirmed.is_set() and channel.denied is None, end)
 
@@ -124,7 +125,7 @@ class Subscriber:
         on_resync: Callable[[], None] | None,
         announced: bool = False,
     ) -> tuple[_Channel, Callable[[], None], bool]:
-        """The channel, what ends the listening, and whether the server has confirmed a channel on this link."""
+        """The channel, what ends the listening, and whether it was sent over a link that has confirmed a channel."""
         key = object()
         with self._lock:
             channel = self._channels.get(name)
@@ -133,8 +134,8 @@ class Subscriber:
                 self._wishes.append(("SUBSCRIBE", channel))
             channel.listeners[key] = (on_message, on_resync)
             self._ensure_thread()
-            self._tell_wishes()
-            is_proven = self._session is not None and self._session.is_proven
+            is_sent = self._tell_wishes()
+            is_early = is_sent and self._session is not None and self._session.is_proven
 
         def end() -> None:
             with self._lock:
@@ -144,7 +145,7 @@ class Subscriber:
                     # Sent with the next wish, or by the thread soon: its caller has its answer and need not wait.
                     self._wishes.append(("UNSUBSCRIBE", channel))
 
-        return channel, end, is_proven
+        return channel, end, is_early
 
     def _await_confirmation(self, channel: _Channel, end: Callable[[], None]) -> None:
         error: BaseException | None = None
@@ -176,9 +177,12 @@ class Subscriber:
             self._thread = threading.Thread(target=self._run, name="jobqueue-subscriber", daemon=True)
             self._thread.start()
 
-    def _tell_wishes(self) -> None:
-        if self._session is None or not self._session.send_wishes():
-            self._wake()
+    def _tell_wishes(self) -> bool:
+        """Whether they are sent now; else the thread will do it."""
+        if self._session is not None and self._session.send_wishes():
+            return True
+        self._wake()
+        return False
 
     def _wake(self) -> None:
         if self._thread is not None:
@@ -347,6 +351,8 @@ class _Session:
         try:
             reply = self._connection.read_response(disable_decoding=True)
         except NoPermissionError as error:
+            if missing_right(error) == "+ping":
+                raise
             # One channel only: a reaper that may not hear something must not silence the waiters of its process.
             self._deny(self._pending.popleft(), error)
         else:

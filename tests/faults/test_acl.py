@@ -318,3 +318,22 @@ def test_a_channel_that_was_denied_is_heard_when_the_right_is_granted(
     with redis_server.client() as client:
         happens(lambda: client.publish("channel", b"x") > 0, "it is subscribed")
     happens(lambda: heard == [b"x"], "it is heard")
+
+
+def test_a_ping_that_is_denied_is_not_taken_for_a_channel(
+    limited: tuple[Queue, Callable[..., None]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    key_prefix: str,
+) -> None:
+    monkeypatch.setattr(subscriber, "PING_INTERVAL", 0.1)
+    queue, grant = limited
+    grant("-ping")
+    subscriptions = queue.storage._subscriptions()
+    channel = f"{key_prefix}channel"
+    subscriptions.listen(channel, lambda _: None)
+
+    happens(lambda: "the subscriber connection was lost" in caplog.text, "the link is given up")
+
+    assert "'ping'" in caplog.text
+    assert subscriptions._channels[channel].denied is None

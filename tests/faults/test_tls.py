@@ -61,6 +61,16 @@ def test_a_client_certificate_in_the_url(mutual_server: Server, alias: Any) -> N
     work_through(mutual_server)
 
 
+def test_a_subscription_over_tls_stands_before_the_enqueue(mutual_server: Server, alias: Any) -> None:
+    alias(URL=mutual_server.tls_url(), CACHE=None)
+    storage = queues["default"].storage
+
+    # The thread that owns the link sends it, perhaps late. Without TLS the caller has sent it, and goes on.
+    listenings = [storage.listen_job(f"job-{n}", lambda event: None, lambda: None) for n in range(20)]
+
+    assert all(listening.stands() for listening in listenings)
+
+
 def test_a_client_certificate_in_a_django_redis_cache(mutual_server: Server, alias: Any, settings: Any) -> None:
     settings.CACHES = {
         "default": {
