@@ -55,6 +55,18 @@ def test_who_is_on_duty_runs_jobs_in_their_order() -> None:
     assert inbox.end_errand(errand, had_job=False)
 
 
+def test_who_is_on_duty_takes_no_job_when_others_have_all_slots() -> None:
+    inbox, leases = Inbox(limit=1), [lease("a"), lease("b")]
+    assert inbox.get(had_job=False) is Duty.FETCH
+    inbox.put(leases, spreads=True)
+    assert Executor(inbox).result() is leases[0]
+
+    errand = inbox.begin_errand()
+
+    assert inbox.take(errand, had_job=False) is None
+    assert inbox.end_errand(errand, had_job=False)
+
+
 def test_one_that_is_busy_with_a_long_job_loses_the_duty_to_an_idle_one() -> None:
     inbox = Inbox(limit=1)
     inbox.watch()
