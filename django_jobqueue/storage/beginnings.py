@@ -80,8 +80,9 @@ class Beginnings:
             self._pending -= 1
 
     def _open(self) -> Any:
-        if self._connection is not None and self._node == self._connector.node:
-            return self._connection
+        known = self._connection
+        if known is not None and known.is_connected and self._node == self._connector.node:
+            return known
         self._close()
         self._pool = self._connector.dedicated("beginnings", READ_MARGIN)
         self._node = self._connector.node

@@ -84,6 +84,18 @@ def test_what_is_held_ready_counts_as_started_when_it_begins(
     assert kinds == {"a": SuspectKind.STALLED, "b": SuspectKind.STALLED, "c": SuspectKind.UNSTARTED}
 
 
+def test_a_beginning_is_told_although_the_driver_has_closed_the_link(
+    storage: RedisStorage, server: Server, queue: Queue
+) -> None:
+    hold(storage, message("a"), message("b"), message("c"))
+    storage.begin("worker", "b")
+    storage._beginnings._connection.disconnect()
+
+    storage.begin("worker", "c")
+
+    happens(lambda: marks(server, queue) == set(), "both are told")
+
+
 def test_a_job_held_ready_comes_back_as_it_was(hasty: RedisStorage, server: Server, queue: Queue) -> None:
     fresh, retried = message("fresh"), message("retried").with_attempts(1)
     enqueue(hasty, message("first"), fresh, message("retried", created_at=retried.created_at))
