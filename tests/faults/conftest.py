@@ -1,11 +1,28 @@
-"""What the fault tests read back from the journal of their jobs."""
+"""What the fault tests read back from the journal of their jobs, and hear of them."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from django_jobqueue import signals
+
 # Modules that assert on behalf of tests.
 pytest.register_assert_rewrite("tests.faults.rig", "tests.faults.transitions")
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """The ids of the jobs whose completion was told."""
+    ids: list[str] = []
+
+    def note(sender: Any, job_id: str, **news: Any) -> None:
+        ids.append(job_id)
+
+    signals.job_completed.connect(note)
+    yield ids
+    signals.job_completed.disconnect(note)
 
 
 def noted(journal: Path, what: str) -> list[str]:

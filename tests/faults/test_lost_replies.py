@@ -74,7 +74,7 @@ def test_every_transition_survives_a_silent_link(server: Server, loss: Loss, mon
 @pytest.mark.parametrize("loss", CUTS, ids=lambda loss: loss.name.lower())
 @pytest.mark.parametrize("name", ["claim", "hold", "complete", "retry", "BLMOVE", "renew"])
 def test_a_worker_goes_on_and_runs_every_job(
-    server: Server, proxy: Proxy, loss: Loss, name: str, settings: Any, key_prefix: str
+    server: Server, proxy: Proxy, loss: Loss, name: str, settings: Any, key_prefix: str, told: list[str]
 ) -> None:
     from django_jobqueue import queues
 
@@ -109,4 +109,6 @@ def test_a_worker_goes_on_and_runs_every_job(
     worker.stop()
     # No lease was given up, so nothing ran twice.
     assert sorted(runs) == sorted([*ids, "last"])
+    # A completion whose reply was lost counts as this worker's when it is sent again.
+    assert sorted(told) == sorted(runs)
     queues.close()

@@ -3,13 +3,12 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from django_jobqueue import signals
 from django_jobqueue.context import JobContext
 from django_jobqueue.message import JobMessage, Status
 from django_jobqueue.pace import MAX_IN_HAND
@@ -343,19 +342,6 @@ class Script:
         self.ran.append(job.id)
         if job.payload == "wait":
             assert self.gate.wait(60)
-
-
-@pytest.fixture
-def told() -> Iterator[list[str]]:
-    """The ids of the jobs whose completion was told."""
-    ids: list[str] = []
-
-    def note(sender: Any, job_id: str, **news: Any) -> None:
-        ids.append(job_id)
-
-    signals.job_completed.connect(note)
-    yield ids
-    signals.job_completed.disconnect(note)
 
 
 def enqueue_around_a_long_one(queue: Queue, count: int) -> list[str]:
