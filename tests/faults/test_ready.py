@@ -469,15 +469,17 @@ def test_no_more_jobs_run_than_there_are_slots_while_one_turns_out_long(queue: Q
     assert queue.stats().completed == 601
 
 
-def test_the_connection_may_be_cut_while_jobs_run_in_its_round_trip(
-    queue: Queue, server: Server, told: list[str]
-) -> None:
+def run_while_cutting(queue: Queue, server: Server, role: str) -> tuple[list[str], list[tuple[str, int]]]:
+    """Run short jobs, and cut a connection of the worker in each fiftieth; the ids, and the runs with their attempts.
+
+    All have completed, and left nothing behind.
+    """
     cuts, runs = list[int](), list[tuple[str, int]]()
 
     def handler(job: JobContext) -> None:
         runs.append((job.id, job.attempts))
         if len(runs) % 50 == 0:
-            cuts.append(cut(server, "main"))
+            cuts.append(cut(server, role))
 
     ids = [f"job-{n}" for n in range(400)]
     for job_id in ids:
@@ -486,10 +488,19 @@ def test_the_connection_may_be_cut_while_jobs_run_in_its_round_trip(
     Worker(queue, handler=handler, concurrency=1).run_until_empty()
 
     assert sum(cuts) > 3
-    assert sorted(runs) == sorted((job_id, 1) for job_id in ids)
-    assert sorted(told) == sorted(ids)
+    assert queue.stats().completed == 400
     with server.client() as client:
         Auditor(client, queue.config.key_prefix).check(ids, drained=True)
+    return ids, runs
+
+
+def test_the_connection_may_be_cut_while_jobs_run_in_its_round_trip(
+    queue: Queue, server: Server, told: list[str]
+) -> None:
+    ids, runs = run_while_cutting(queue, server, "main")
+
+    assert sorted(runs) == sorted((job_id, 1) for job_id in ids)
+    assert sorted(told) == sorted(ids)
 
 
 def test_async_jobs_are_never_more_than_the_slots(queue: Queue) -> None:
@@ -535,24 +546,9 @@ def test_the_order_of_jobs_held_ready_is_kept(queue: Queue) -> None:
 
 
 def test_the_connection_that_tells_beginnings_may_be_cut(queue: Queue, server: Server) -> None:
-    cuts, script = list[int](), Script()
+    ids, runs = run_while_cutting(queue, server, "beginnings")
 
-    def handler(job: JobContext) -> None:
-        script(job)
-        if len(script.ran) % 50 == 0:
-            cuts.append(cut(server, "beginnings"))
-
-    ids = [f"job-{n}" for n in range(400)]
-    for job_id in ids:
-        queue.enqueue(job_id)
-
-    Worker(queue, handler=handler, concurrency=1).run_until_empty()
-
-    assert sum(cuts) > 3
-    assert script.ran == ids
-    assert queue.stats().completed == 400
-    with server.client() as client:
-        Auditor(client, queue.config.key_prefix).check(ids, drained=True)
+    assert [job_id for job_id, _ in runs] == ids
 
 
 def _status(queue: Queue, job_id: str) -> Any:
