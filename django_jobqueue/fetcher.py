@@ -45,7 +45,7 @@ STUCK = 1.0
 
 
 @dataclass(slots=True)
-class Exchange:
+class Pending:
     """What was sent, and is not answered yet.
 
     Attributes:
@@ -118,7 +118,7 @@ class Fetcher:
         self._next_look = 0.0
         # For the executor on duty.
         self._own: Lease | None = None
-        self._under_way: Exchange | None = None
+        self._under_way: Pending | None = None
 
     def register(self) -> bool:
         """Say hello, as soon as the storage lets us; false when the worker stops before.
@@ -270,12 +270,12 @@ class Fetcher:
     def _commit_and_claim(self, finished: list[Finished], wanted: int, ahead: int, share: int) -> bool:
         asked_at = time.monotonic()
         end = self._executors.begin_commit(finished, wanted, ahead)
-        self._under_way = Exchange(end, asked_at, commits=bool(finished), claims=bool(wanted or ahead))
+        self._under_way = Pending(end, asked_at, commits=bool(finished), claims=bool(wanted or ahead))
         if share:
             self._help(share)
         return self._end_exchange(self._under_way)
 
-    def _end_exchange(self, exchange: Exchange) -> bool:
+    def _end_exchange(self, exchange: Pending) -> bool:
         self._under_way = None
         claim = exchange.end()
         if exchange.claims:
@@ -307,6 +307,8 @@ class Fetcher:
         self._release([lease.message for lease in leases])
 
     def _release(self, messages: Sequence[JobMessage]) -> None:
+        if not messages:
+            return  # as at most looks; a file would be locked for it
         self._backlog += len(messages)
         # Reversed, since each goes to the head.
         self._storage.commit(self._worker_id, [Release(message) for message in reversed(messages)])
