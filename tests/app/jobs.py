@@ -127,8 +127,7 @@ def scripted(context: JobContext, path: str, failures: int = 0, gate: str | None
 def note_run(context: JobContext, path: str, seconds: float = 0.0) -> str:
     """Note in a file that a run of this job began, and which attempt it is; take some time; note that it ended."""
     _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
-    # Not time.sleep, which libfaketime 0.9.10 breaks (clock_nanosleep with TIMER_ABSTIME fails with EINVAL).
-    threading.Event().wait(seconds)
+    time.sleep(seconds)
     _append(path, f"end {context.id} {context.attempts} {os.getpid()}")
     return context.id
 

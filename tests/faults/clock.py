@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
+
+#: Where Python finds the module that mends ``time.sleep``.
+_MEND = Path(__file__).with_name("faketime")
 
 
 class FaketimeNotFound(RuntimeError):
@@ -26,7 +30,8 @@ def clock_environment(offset: str) -> dict[str, str]:
     # Only the program knows where its library lies.
     command = [program, "-m", "--exclude-monotonic", "-f", offset, "printenv", "LD_PRELOAD"]
     library = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    path = os.pathsep.join(filter(None, [str(_MEND), os.environ.get("PYTHONPATH")]))
+    return {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "PYTHONPATH": path}
 
 
 def _forget_the_dead() -> None:
