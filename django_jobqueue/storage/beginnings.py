@@ -13,7 +13,7 @@ from hiredis import pack_command
 from redis.exceptions import RedisError
 
 from .cluster import Node
-from .connections import READ_MARGIN, Connector
+from .connections import Connector
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Beginnings:
         if known is not None and known.is_connected and self._node == self._connector.node:
             return known
         self._close()
-        self._pool = self._connector.dedicated("beginnings", READ_MARGIN)
+        self._pool = self._connector.dedicated("beginnings")
         self._node = self._connector.node
         self._connection = self._pool.get_connection()
         return self._connection

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from .base import Claim
 from .cluster import Node
-from .connections import READ_MARGIN, Connector, is_worth_resending
+from .connections import Connector, is_worth_resending
 from .scripts import error_or_reply
 
 
@@ -33,7 +33,7 @@ class BlockingConnection:
 
     def __init__(self, connector: Connector, block_timeout: float) -> None:
         self._connector = connector
-        self._read_timeout = block_timeout + READ_MARGIN
+        self._block_timeout = block_timeout
         self._pool: Any = None
         self._connection: Any = None
         self._node: Node | None = None
@@ -101,7 +101,7 @@ class BlockingConnection:
             return self._connection
         self._client_id = None
         self._disconnect()
-        self._pool = self._connector.dedicated("blocking", self._read_timeout)
+        self._pool = self._connector.dedicated("blocking", self._block_timeout)
         self._node = self._connector.node
         self._connection = self._pool.get_connection()
         self._connection.send_command("CLIENT", "ID")

@@ -92,19 +92,19 @@ class Connector:
                 client = self._main = self._main or self._connect()
         return client
 
-    def dedicated(self, role: str, read_timeout: float) -> Any:
+    def dedicated(self, role: str, blocks_for: float = 0.0) -> Any:
         """A pool of its own for one long-lived connection, from the same configuration.
 
         Args:
             role: part of the client name that ``CLIENT LIST`` shows.
-            read_timeout: seconds without a reply after which the link counts as dead.
+            blocks_for: seconds that its commands may block on the server.
         """
         self.main()  # says whether it is a cluster, and finds the node
         with self._lock:
             pool = self._pool(role, self._owner.find() if self._owner else None)
         pool.connection_kwargs.update(
             _keepalive(pool.connection_class),
-            socket_timeout=read_timeout,
+            socket_timeout=blocks_for + READ_MARGIN,
             decode_responses=False,
             client_name=self._client_name(role),
             retry=None,

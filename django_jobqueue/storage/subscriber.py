@@ -198,7 +198,7 @@ class Subscriber:
         while True:
             pool = None
             try:
-                pool = self._connector.dedicated("subscriber", READ_MARGIN)
+                pool = self._connector.dedicated("subscriber")
                 connection = pool.get_connection()
                 session = _Session(self, connection, was_lost, self._connector.node)
                 if was_lost:

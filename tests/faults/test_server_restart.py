@@ -231,6 +231,8 @@ def test_a_pause_beyond_all_read_timeouts_loses_and_repeats_nothing(
         return True
 
     for n, job_id in enumerate(ids):
+        if n == 10:  # the worker waits in BLMOVE in the first pause, whatever it does in the others
+            happens(lambda: queue.stats().completed == 10, "the worker is idle")
         if n % 20 == 10:
             pause(own.server, 2.5)
         happens(lambda job_id=job_id: enqueued(job_id), f"{job_id} is accepted")  # type: ignore[misc]
