@@ -238,10 +238,10 @@ def test_a_pause_beyond_all_read_timeouts_loses_and_repeats_nothing(
         happens(lambda job_id=job_id: enqueued(job_id), f"{job_id} is accepted")  # type: ignore[misc]
 
     happens(lambda: queue.stats().completed == len(ids), "all jobs are completed")
+    happens(lambda: "the storage works again" in caplog.text, "the worker says so")
     worker.stop()
     assert sorted(ran) == sorted(ids)
     assert told and all("it is safe to try again" in str(error) for error in told)
-    assert "the storage works again" in caplog.text
 
 
 def test_an_emptied_server_is_told_of_by_workers_and_waiters_and_new_jobs_flow(
