@@ -9,7 +9,7 @@ import pytest
 from django_jobqueue import signals
 
 # Modules that assert on behalf of tests.
-pytest.register_assert_rewrite("tests.faults.rig", "tests.faults.transitions")
+pytest.register_assert_rewrite("tests.faults.load", "tests.faults.rig", "tests.faults.transitions")
 
 
 @pytest.fixture
