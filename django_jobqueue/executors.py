@@ -218,6 +218,7 @@ class Executors:
         if lease.context.is_cancelled() or age > self._queue.config.visibility_timeout / 2:
             self._leases.remove([lease])
             return False
+        lease.is_ready = False
         self._queue.storage.begin(self._worker_id, lease.message.id)
         return True
 

@@ -49,7 +49,7 @@ class Heartbeat:
         Raises:
             StorageError: the server could not be reached; nothing is known about the leases.
         """
-        lost = self._queue.storage.renew(self._worker_id, self._info, self._leases.messages())
+        lost = self._queue.storage.renew(self._worker_id, self._info, *self._leases.messages())
         for lease in self._leases.mark_lost(lost):
             logger.warning(
                 "the lease of job %s was lost; what this run returns will not be stored",

@@ -36,10 +36,13 @@ class Leases:
     def __contains__(self, raw: object) -> bool:
         return raw in self._held
 
-    def messages(self) -> list[JobMessage]:
-        """The messages of all jobs held."""
+    def messages(self) -> tuple[list[JobMessage], list[JobMessage]]:
+        """The messages of the jobs that have begun, and of those that are held ready."""
+        begun, ready = list[JobMessage](), list[JobMessage]()
         with self.changed:
-            return [lease.message for lease in self._held.values()]
+            for lease in self._held.values():
+                (ready if lease.is_ready else begun).append(lease.message)
+        return begun, ready
 
     def has_finished(self) -> bool:
         """Whether a finished job waits to be stored. Call with ``changed`` held."""

@@ -53,7 +53,7 @@ class Lease:
     """A job in a worker's hands. The message in the processing list is the lease itself.
 
     Attributes:
-        is_ready: held ready, and to be begun before it runs.
+        is_ready: held ready, and to be begun before it runs; false from then on.
         held_since: when it was claimed, by the monotonic clock, in seconds.
         given_back: what its run returns is ignored.
         has_ended: its run has.

@@ -394,8 +394,10 @@ class Storage(ABC):
         """Say that a job which was held ready is about to run. Does not wait for an answer, and never raises."""
 
     @abstractmethod
-    def renew(self, worker_id: str, info: bytes, messages: Sequence[JobMessage]) -> set[bytes]:
-        """Heartbeat of a worker and renewal of its leases.
+    def renew(
+        self, worker_id: str, info: bytes, begun: Sequence[JobMessage], ready: Sequence[JobMessage] = ()
+    ) -> set[bytes]:
+        """Heartbeat of a worker and renewal of its leases, of jobs that have begun and of those held ready.
 
         A lease lasts one visibility timeout from the last renewal, by the server's clock.
 

@@ -35,8 +35,8 @@ class Beginnings:
     """A connection of its own on which nobody waits for an answer. Thread-safe; ``_lock`` guards it.
 
     What was sent reaches the server although the process dies the next instant: so a job that kills its process
-    has been begun. When the link is broken the notice is lost, and a crash of the job at that very
-    moment costs it no attempt.
+    has been begun. When the link is broken the notice is lost. Then the next heartbeat says it, and only a
+    crash before that costs the job no attempt.
 
     Args:
         connector: of the queue.

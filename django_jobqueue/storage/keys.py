@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 #: The channel of the scripts of the Node library 0.5.0, whatever its prefix is.
 NODE_EVENTS = "job:events"
@@ -85,14 +85,18 @@ class Keys:
         yield from (self.scheduled, self.scheduled_messages, self.completed, self.failed, self.dead)
         yield from (self.cancelled, self.progress, self.malformed, self.lock)
 
-    def types(self) -> dict[str, str]:
-        """The type of each of them, as the server's TYPE names it."""
+    def types(self, others: Iterable[str] = ()) -> dict[str, str]:
+        """The type of each of them, as the server's TYPE names it, and of those among others that are a worker's."""
         lists = (self.queue, self.malformed)
         zsets = (self.scheduled, self.completed, self.failed)
-        return {
+        types = {
             name: "list" if name in lists else "zset" if name in zsets else "string" if name == self.lock else "hash"
             for name in self.fixed()
         }
+        for name in others:
+            if name.startswith((self.processing_prefix, self.ahead_prefix)):
+                types[name] = "list" if name.startswith(self.processing_prefix) else "set"
+        return types
 
     def processing_pattern(self) -> str:
         """A glob for SCAN that matches this queue's processing lists."""

@@ -326,11 +326,13 @@ class RedisStorage(Storage):
     def begin(self, worker_id: str, job_id: str) -> None:
         self._beginnings.send(self.keys.ahead(worker_id), job_id)
 
-    def renew(self, worker_id: str, info: bytes, messages: Sequence[JobMessage]) -> set[bytes]:
+    def renew(
+        self, worker_id: str, info: bytes, begun: Sequence[JobMessage], ready: Sequence[JobMessage] = ()
+    ) -> set[bytes]:
         keys = self.keys
-        names = (keys.jobs, keys.workers, keys.worker_info, keys.processing(worker_id))
-        leases = [part for message in messages for part in (message.id, message.raw)]
-        lost = self._transport.run("renewing leases", "renew", names, worker_id, info, *leases)
+        names = (keys.jobs, keys.workers, keys.worker_info, keys.processing(worker_id), keys.ahead(worker_id))
+        leases = [part for message in (*begun, *ready) for part in (message.id, message.raw)]
+        lost = self._transport.run("renewing leases", "renew", names, worker_id, info, len(begun), *leases)
         return {bytes(raw) for raw in lost}
 
     def held(self, worker_id: str) -> list[bytes]:

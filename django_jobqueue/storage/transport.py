@@ -104,8 +104,7 @@ class Transport:
         except RedisError as error:
             if not is_wrong_type(error):
                 raise
-            lists = [name for name in names if name.startswith(self._keys.processing_prefix)]
-            explained = wrong_type(self._connector.main(), self._keys, lists, attempted)
+            explained = wrong_type(self._connector.main(), self._keys.types(names), attempted)
             if explained is None:
                 raise
             raise explained from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
 from ..exceptions import StorageError
-from .keys import Keys
 
 
 def is_wrong_type(error: BaseException) -> bool:
@@ -16,16 +15,14 @@ def is_wrong_type(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
-def wrong_type(client: Any, keys: Keys, workers: Iterable[str], attempted: str) -> StorageError | None:
+def wrong_type(client: Any, expected: Mapping[str, str], attempted: str) -> StorageError | None:
     """The error that names the keys of a wrong type; ``None`` when none is found (any more).
 
     Args:
         client: asks the server.
-        keys: those of the queue.
-        workers: processing lists to look at too.
+        expected: the keys to look at, with the type that each must have.
         attempted: what met them.
     """
-    expected = {**keys.types(), **dict.fromkeys(workers, "list")}
     with client.pipeline(transaction=False) as pipeline:
         for name in expected:
             pipeline.execute_command("TYPE", name, NEVER_DECODE=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from django_jobqueue.context import JobContext
+from django_jobqueue.exceptions import StorageError
 from django_jobqueue.message import JobMessage, Status
 from django_jobqueue.pace import MAX_IN_HAND
 from django_jobqueue.queue import Queue
@@ -62,6 +63,11 @@ def marks(server: Server, queue: Queue) -> set[str]:
     with server.client() as client:
         names = client.keys(f"{queue.config.key_prefix}ahead:*")
         return {job_id.decode() for name in names for job_id in client.smembers(name)}
+
+
+def waits_for_a_job(server: Server) -> bool:
+    with server.client() as client:
+        return any(one["cmd"] == "blmove" for one in client.client_list())
 
 
 def suspects(hasty: RedisStorage) -> dict[str, Suspect]:
@@ -549,6 +555,78 @@ def test_the_connection_that_tells_beginnings_may_be_cut(queue: Queue, server: S
     ids, runs = run_while_cutting(queue, server, "beginnings")
 
     assert [job_id for job_id, _ in runs] == ids
+
+
+def test_a_beginning_that_was_lost_with_its_link_is_told_by_the_next_heartbeat(queue: Queue, server: Server) -> None:
+    script = Script()
+    worker = Worker(queue, handler=script, concurrency=1, reaper=False)
+    worker.start()
+    # The first only loads the script that holds the next ones ready.
+    for job_id in ["first", "second"]:
+        happens(lambda: waits_for_a_job(server), "the worker is idle")
+        queue.enqueue_and_wait(job_id, timeout=30)
+    assert cut(server, "beginnings") == 1
+    happens(lambda: waits_for_a_job(server), "the worker is idle again")
+    queue.enqueue("long", "wait")
+    happens(lambda: "long" in script.ran, "the long job runs")
+    assert marks(server, queue) == {"long"}
+
+    worker._heartbeat.beat()
+
+    assert marks(server, queue) == set()
+    script.gate.set()
+    worker.stop()
+
+
+def test_the_heartbeat_also_tells_the_beginning_of_a_job_that_had_waited_behind_others(
+    queue: Queue, server: Server
+) -> None:
+    script = Script()
+    queue.enqueue_many([*((f"short-{n}", None) for n in range(200)), ("long", "wait")])
+    worker = Worker(queue, handler=script, concurrency=1, reaper=False)
+    worker.start()
+    happens(lambda: "long" in script.ran, "the long job runs")
+    with server.client() as client:  # as if the notice had been lost
+        client.sadd(f"{queue.config.key_prefix}ahead:{worker.id}", "long")
+
+    worker._heartbeat.beat()
+
+    assert marks(server, queue) == set()
+    script.gate.set()
+    worker.stop()
+
+
+def test_a_heartbeat_begins_nothing_that_is_held_ready(
+    hasty: RedisStorage, storage: RedisStorage, server: Server, queue: Queue
+) -> None:
+    begun, ready, elsewhere = hold(storage, *(message(job_id) for job_id in "abcd"))
+    (suspect,) = (one for one in suspects(hasty).values() if one.raw == elsewhere.raw)
+    assert hasty.recover(suspect, elsewhere, elsewhere)
+    assert JobMessage.decode(storage.claim("other", 1).messages[0]).id == "d"
+
+    assert storage.renew("worker", b"{}", [begun], [ready]) == set()
+
+    assert marks(server, queue) == {"c"}
+    assert storage.renew("worker", b"{}", [ready, elsewhere]) == {elsewhere.raw}
+    assert marks(server, queue) == set()
+
+
+def test_a_heartbeat_keeps_the_leases_although_the_marks_are_damaged(
+    storage: RedisStorage, server: Server, queue: Queue
+) -> None:
+    (ready,) = hold(storage, message("a"), message("b"))
+    prefix = queue.config.key_prefix
+    with server.client() as client:
+        client.set(f"{prefix}ahead:worker", "not a set")
+        before = client.hget(f"{prefix}jobs", "b")
+        time.sleep(0.002)  # the state tells milliseconds
+
+        with pytest.raises(StorageError, match="ahead:worker' is a string, not a set"):
+            storage.renew("worker", b"{}", [ready])
+
+        assert client.hget(f"{prefix}jobs", "b") != before
+        client.delete(f"{prefix}ahead:worker")
+    assert storage.renew("worker", b"{}", [ready]) == set()
 
 
 def _status(queue: Queue, job_id: str) -> Any:

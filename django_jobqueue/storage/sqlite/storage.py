@@ -261,10 +261,12 @@ class SQLiteStorage(Storage):
     def begin(self, worker_id: str, job_id: str) -> None:
         """Nothing: a claim gives no jobs to be held ready, as there is no round trip to hide."""
 
-    def renew(self, worker_id: str, info: bytes, messages: Sequence[JobMessage]) -> set[bytes]:
+    def renew(
+        self, worker_id: str, info: bytes, begun: Sequence[JobMessage], ready: Sequence[JobMessage] = ()
+    ) -> set[bytes]:
         with self._writing("renewing leases") as rows:
             rows.write("INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?)", worker_id, rows.now, info)
-            return {one.raw for one in messages if not transitions.renew(rows, worker_id, one)}
+            return {one.raw for one in (*begun, *ready) if not transitions.renew(rows, worker_id, one)}
 
     def held(self, worker_id: str) -> list[bytes]:
         with self._reading("reading what a worker holds") as rows:
