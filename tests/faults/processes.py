@@ -41,6 +41,7 @@ class CommandProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            process_group=0,
         )
 
     @property
@@ -69,6 +70,10 @@ class CommandProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to it and its children at once, as a terminal does, and systemd."""
+        os.killpg(self.pid, number)
 
     def freeze(self) -> None:
         """Halt it (SIGSTOP); returns when it does nothing more."""

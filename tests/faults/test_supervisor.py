@@ -101,9 +101,7 @@ def test_a_group_that_hears_a_signal_as_a_whole_counts_it_once(
     jobs.append_line.using(id="short").enqueue(str(journal), "short", 2)
     wait_until(lambda: noted(journal, "begin") == ["short"], 30, never)
 
-    # As a terminal does for Ctrl-C, and systemd for a stop.
-    for pid in [supervisor.pid, *pids(queue)]:
-        os.kill(pid, signal.SIGINT)
+    supervisor.signal_group(signal.SIGINT)
 
     assert supervisor.wait() == 0
     assert noted(journal, "end") == ["short"]
