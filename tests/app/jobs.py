@@ -103,6 +103,11 @@ def _append(path: str, line: str) -> None:
         file.write(line + "\n")
 
 
+def _await_gate(gate: str) -> None:
+    while gate and not Path(gate).exists():
+        threading.Event().wait(0.02)
+
+
 @job(max_attempts=2)
 def kill_process() -> None:
     """End the worker's process on the spot."""
@@ -124,10 +129,14 @@ def scripted(context: JobContext, path: str, failures: int = 0, gate: str | None
 
 
 @job(takes_context=True, retry_backoff=0)
-def note_run(context: JobContext, path: str, seconds: float = 0.0) -> str:
-    """Note in a file that a run of this job began, and which attempt it is; take some time; note that it ended."""
+def note_run(context: JobContext, path: str, seconds: float = 0.0, gate: str = "") -> str:
+    """Note in a file that a run of this job began, and which attempt it is; take some time; note that it ended.
+
+    Where a gate is named, it ends only once there is a file of that name.
+    """
     _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
     time.sleep(seconds)
+    _await_gate(gate)
     _append(path, f"end {context.id} {context.attempts} {os.getpid()}")
     return context.id
 
@@ -136,8 +145,7 @@ def note_run(context: JobContext, path: str, seconds: float = 0.0) -> str:
 def die(context: JobContext, path: str, how: str, gate: str = "") -> None:
     """Note in a file that a run began, wait for another file if one is named, and end the worker's process."""
     _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
-    while gate and not Path(gate).exists():
-        threading.Event().wait(0.02)
+    _await_gate(gate)
     _DEATHS[how]()
 
 

@@ -42,6 +42,12 @@ def happens(what: Callable[[], bool], told: str, timeout: float = DEADLINE) -> N
     wait_until(what, timeout, lambda: AssertionError(f"it did not happen: {told}"))
 
 
+def is_drained(queue: Queue) -> bool:
+    """Whether nothing is queued and nothing runs, both at one moment."""
+    stats = queue.stats()
+    return stats.queued == stats.processing == 0
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of a job, as the job noted it."""

@@ -76,7 +76,7 @@ def produce(role: Queue, everything: Queue, check: Check) -> None:
     worker = Worker(everything, handler=lambda job: time.sleep(0.3) or job.payload, concurrency=2)
     worker.start()
     try:
-        assert role.enqueue_and_wait("short", 3, result_ttl=0.3) == 3
+        assert role.enqueue_and_wait("short", 3, result_ttl=3) == 3
         assert role.wait("waited") == 2
     finally:
         worker.stop()

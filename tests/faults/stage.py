@@ -65,9 +65,10 @@ class Stage:
     Args:
         server: the server.
         folder: a directory for its files.
+        visibility: seconds that a lease lasts.
     """
 
-    def __init__(self, server: Server, folder: Path) -> None:
+    def __init__(self, server: Server, folder: Path, visibility: float = VISIBILITY) -> None:
         name = uuid.uuid4().hex[:12]
         self.prefix = f"jqtest:{name}:"
         self.folder = folder / name
@@ -78,8 +79,8 @@ class Stage:
         self.auditor = Auditor(self.client, self.prefix)
         self.proxy = Proxy(server.port)
         config = QueueConfig(
-            url=server.url(), cache=None, key_prefix=self.prefix, visibility_timeout=VISIBILITY, retry_backoff=0,
-            block_timeout=1, reaper=ReaperConfig.following(VISIBILITY),
+            url=server.url(), cache=None, key_prefix=self.prefix, visibility_timeout=visibility, retry_backoff=0,
+            block_timeout=1, reaper=ReaperConfig.following(visibility),
         )  # fmt: skip
         #: Leads to the server directly.
         self.queue = Queue(config)
@@ -137,7 +138,7 @@ class Stage:
 
         strike = None if step is None else self.proxy.arm(_strike(step, kill))
         url = f"redis://127.0.0.1:{self.proxy.port}/0"
-        environment = {"JOBQUEUE_PROCESS_VISIBILITY": str(VISIBILITY), **environment}
+        environment = {"JOBQUEUE_PROCESS_VISIBILITY": str(self.queue.config.visibility_timeout), **environment}
         with PROCESSES, CommandProcess(url, self.prefix, *arguments, **environment) as process:
             started.set()
             yield process

@@ -10,7 +10,7 @@ from django_jobqueue.message import Status
 from django_jobqueue.queue import Queue
 from tests.app import jobs
 from tests.faults.auditor import Auditor
-from tests.faults.load import Load, Run, assert_each_ran_once, happens
+from tests.faults.load import Load, Run, assert_each_ran_once, happens, is_drained
 from tests.faults.processes import CommandProcess
 from tests.servers import Server
 
@@ -35,8 +35,8 @@ def end(process: CommandProcess) -> None:
 def test_a_message_held_and_not_started_is_given_back_at_the_head(
     queue: Queue, start_command: Callable[..., CommandProcess], server: Server, tmp_path: Path
 ) -> None:
-    load = Load(tmp_path)
-    jobs.note_run.using(id="running").enqueue(str(load.journal), 1.0)
+    load, gate = Load(tmp_path), tmp_path / "gate"
+    jobs.note_run.using(id="running").enqueue(str(load.journal), gate=str(gate))
     # No look of this worker at what it holds may come in between.
     old = start_command("jobqueue_worker", "--concurrency", "1", JOBQUEUE_PROCESS_VISIBILITY="600")
     happens(lambda: len(load.began()) == 1, "the job runs")
@@ -46,7 +46,10 @@ def test_a_message_held_and_not_started_is_given_back_at_the_head(
     with server.client() as client:
         assert client.lmove(f"{prefix}queue", f"{prefix}processing:{worker.id}", "LEFT", "RIGHT")
 
-    end(old)
+    old.signal(signal.SIGTERM)
+    old.wait_for("a second signal")
+    gate.touch()
+    assert old.wait() == 0
 
     assert load.ended() == [Run("running", 1)]
     state = queue.get_job_state("held")
@@ -78,6 +81,7 @@ def test_ten_rolling_restarts_under_load_lose_repeat_and_fail_no_job(
     accepted = {*load.accepted(), *long}
 
     load.await_completed(queue, sorted(accepted))
+    happens(lambda: is_drained(queue), "the queue is drained")
     for worker in running:
         end(worker)
 

@@ -76,9 +76,12 @@ def test_a_late_command_changes_nothing(server: Server, command: str) -> None:
         links, before = rig.proxy.open_links(), _kept(rig)
 
         held.release()
-        wait_until(lambda: rig.proxy.open_links() < links, 30, lambda: AssertionError("it is still on its way"))
+        # Another link, which a slow answer made its client give up, may end too.
+        wait_until(
+            lambda: held.delivered.is_set() and rig.proxy.open_links() < links,
+            30, lambda: AssertionError("it is still on its way"),
+        )  # fmt: skip
 
-        assert held.delivered.is_set()
         assert _kept(rig) == before
 
 

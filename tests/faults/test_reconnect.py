@@ -50,11 +50,18 @@ def subscriptions(client: redis.Redis, queue: Queue) -> int:
 
 def cut_subscriber(client: redis.Redis, queue: Queue) -> str:
     """Cut the connection that all waiters share; returns its id."""
-    channels = str(subscriptions(client, queue))
-    # The server is shared: other tests have subscribers too, but none with so many channels.
-    (one,) = [client_ for client_ in client.client_list() if client_["sub"] == channels]
-    assert client.client_kill_filter(_id=one["id"]) == 1
-    return str(one["id"])
+    found: list[Any] = []
+
+    def is_found() -> bool:
+        channels = str(subscriptions(client, queue))
+        # The server is shared: other tests have subscribers too, but none with so many channels.
+        found[:] = [one for one in client.client_list() if one["sub"] == channels]
+        return len(found) == 1
+
+    # After a cut it subscribes with many commands, and both looks can fall among them.
+    happens(is_found, "one connection has all the subscriptions")
+    assert client.client_kill_filter(_id=found[0]["id"]) == 1
+    return str(found[0]["id"])
 
 
 def test_five_hundred_waiters_are_answered_although_their_connection_is_cut_twenty_times(
