@@ -27,4 +27,9 @@ def told() -> Iterator[list[str]]:
 
 def noted(journal: Path, what: str) -> list[str]:
     """The lines of one kind, ``begin`` or ``end``: which jobs, in order."""
-    return [line.split()[1] for line in journal.read_text().splitlines() if line.startswith(f"{what} ")]
+    return [line.split()[1] for line in whole_lines(journal) if line.startswith(f"{what} ")]
+
+
+def whole_lines(journal: Path) -> list[str]:
+    """The lines of a journal but for one that is still being written."""
+    return [line for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]

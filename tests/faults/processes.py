@@ -78,7 +78,10 @@ class CommandProcess:
     def freeze(self) -> None:
         """Halt it (SIGSTOP); returns when it does nothing more."""
         self.signal(signal.SIGSTOP)
-        # Signals take effect asynchronously.
+        self.await_freeze()
+
+    def await_freeze(self) -> None:
+        """Wait until it is halted: signals take effect asynchronously."""
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:

@@ -19,7 +19,7 @@ from django_jobqueue.queue import Queue
 from django_jobqueue.storage.scripts import script
 from django_jobqueue.worker import Worker
 from tests.faults.auditor import Auditor
-from tests.faults.conftest import noted
+from tests.faults.conftest import noted, whole_lines
 from tests.faults.processes import CommandProcess
 from tests.faults.proxy import Loss, Predicate, Proxy, Strike, named
 from tests.faults.resp import script_names
@@ -109,7 +109,7 @@ class Stage:
     def attempts(self) -> dict[str, list[int]]:
         """The attempts that began, of each job."""
         found: dict[str, list[int]] = {}
-        for line in self.journal.read_text().splitlines():
+        for line in whole_lines(self.journal):
             _, job_id, attempt, _ = line.split()
             found.setdefault(job_id, []).append(int(attempt))
         return found

@@ -42,7 +42,7 @@ said["again"] = queue.enqueue_and_wait("taken", {"job": jobs.add.name, "args": [
 said["later"] = jobs.add.using(id="later", delay=1000).enqueue(1, 2).status
 said["soon"] = jobs.add.using(id="soon", delay=1.5, wait_timeout=60).enqueue_and_wait(3, 3)
 jobs.add.using(id="kept", result_ttl=600).enqueue_and_wait(4, 4)
-jobs.add.using(id="short", result_ttl=1).enqueue_and_wait(5, 5)
+jobs.add.using(id="short", result_ttl=5).enqueue_and_wait(5, 5)
 pathlib.Path(os.environ["ANSWERS"]).write_text(json.dumps(said))
 """
 

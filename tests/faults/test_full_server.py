@@ -153,8 +153,12 @@ def test_a_reaper_can_begin_to_lead_a_full_server_and_makes_room(small: tuple[Qu
     reaper.stop()
 
 
-def test_delayed_jobs_and_retries_wait_for_room_and_come(small: tuple[Queue, Server]) -> None:
+def test_delayed_jobs_and_retries_wait_for_room_and_come(
+    small: tuple[Queue, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue, server = small
+    # Not at random: a pause of no millisecond is none.
+    monkeypatch.setattr("django_jobqueue.runner.retry_delay", lambda *_: 0.1)
     runs: list[tuple[str, int]] = []
     gate = threading.Event()
 

@@ -14,12 +14,16 @@ from django.db import transaction
 from django_jobqueue.exceptions import NotReplicated, StorageError
 from django_jobqueue.message import Status
 from django_jobqueue.queue import Queue, queues
+from django_jobqueue.storage import replication
 from django_jobqueue.worker import Worker
 from tests.servers import LOOPBACK, Server, wait_until
 
 pytestmark = pytest.mark.faults
 
 Reset = Callable[..., Queue]
+
+#: Seconds in which a replica confirms that does not stand still.
+PATIENCE = 20.0
 
 
 def never(*_: object) -> AssertionError:
@@ -38,6 +42,16 @@ class Pair:
         with self.primary.client() as client:
             return bool(client.info("replication")["connected_slaves"] == 1 and client.wait(1, 1000) == 1)
 
+    def freeze(self) -> None:
+        """Halt the replica; what it does not confirm is given up soon."""
+        self.replica.freeze()
+        replication.CONFIRM_TIMEOUT = 1.0
+
+    def thaw(self) -> None:
+        """Let the replica go on, and wait for it however busy the machine is."""
+        self.replica.thaw()
+        replication.CONFIRM_TIMEOUT = PATIENCE
+
     def waits(self) -> int:
         """How many WAIT the primary has answered."""
         with self.primary.client() as client:
@@ -55,9 +69,10 @@ def running_pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 @pytest.fixture
-def pair(running_pair: Pair) -> Iterator[Pair]:
+def pair(running_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
     """A primary and a replica that is in step; it is thawed after the test."""
     wait_until(running_pair.is_in_step, 30, never)
+    monkeypatch.setattr(replication, "CONFIRM_TIMEOUT", PATIENCE)
     yield running_pair
     running_pair.replica.thaw()
 
@@ -66,7 +81,7 @@ def pair(running_pair: Pair) -> Iterator[Pair]:
 def fresh_queue(pair: Pair, key_prefix: str, settings: Any) -> Iterator[Reset]:
     """The queue on connections that have written nothing yet."""
 
-    def make(min_replicas: int = 1, query: str = "", **changed: Any) -> Queue:
+    def make(min_replicas: int = 1, query: str = "?socket_timeout=60", **changed: Any) -> Queue:
         url = {"URL": pair.primary.url() + query, "KEY_PREFIX": key_prefix, "CACHE": None}
         settings.JOBQUEUE = {"default": {**url, "RETRY_BACKOFF": 0, "MIN_REPLICAS": min_replicas, **changed}}
         return queues["default"]
@@ -85,7 +100,7 @@ def test_an_enqueued_job_is_on_the_replica(pair: Pair, fresh_queue: Reset, key_p
 
 
 def test_what_no_replica_confirms_is_told_with_the_numbers(pair: Pair, fresh_queue: Reset) -> None:
-    pair.replica.freeze()
+    pair.freeze()
 
     with pytest.raises(NotReplicated) as caught:
         fresh_queue().enqueue("a", 1)
@@ -105,7 +120,8 @@ def test_the_error_can_be_pickled() -> None:
     assert (str(copy), copy.confirmed, copy.wanted, copy.waited) == (str(error), 1, 2, 0.5)
 
 
-def test_more_replicas_than_there_are_never_confirm(fresh_queue: Reset) -> None:
+def test_more_replicas_than_there_are_never_confirm(fresh_queue: Reset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "CONFIRM_TIMEOUT", 4.0)  # the one that is there confirms in that time
     with pytest.raises(NotReplicated, match="1 of the 2 replicas"):
         fresh_queue(min_replicas=2).enqueue("a", 1)
 
@@ -114,14 +130,14 @@ def test_more_replicas_than_there_are_never_confirm(fresh_queue: Reset) -> None:
 def test_the_same_id_sent_again_is_a_duplicate_only_once_replicas_have_it(
     pair: Pair, fresh_queue: Reset, delay: int | None
 ) -> None:
-    pair.replica.freeze()
+    pair.freeze()
     with pytest.raises(NotReplicated):
         fresh_queue().enqueue("a", 1, delay=delay)
 
     # On a connection of its own each time: one that wrote nothing has nothing to wait for.
     with pytest.raises(NotReplicated):
         fresh_queue().enqueue("a", 1, delay=delay)
-    pair.replica.thaw()
+    pair.thaw()
     result = fresh_queue().enqueue("a", 1, delay=delay)
 
     assert result.status == "duplicate"
@@ -133,11 +149,11 @@ def test_a_finished_job_is_returned_only_once_replicas_know_the_id(pair: Pair, f
     queue = fresh_queue()
     queue.enqueue("a", 1)
     Worker(queue, handler=lambda job: job.payload).run_until_empty()
-    pair.replica.freeze()
+    pair.freeze()
 
     with pytest.raises(NotReplicated):
         fresh_queue().enqueue("a", 1)
-    pair.replica.thaw()
+    pair.thaw()
 
     assert fresh_queue().enqueue("a", 1).status == "completed"
 
@@ -155,11 +171,11 @@ def test_a_batch_waits_once(pair: Pair, fresh_queue: Reset) -> None:
 def test_scripts_that_had_to_be_loaded_first_are_waited_for(pair: Pair, fresh_queue: Reset) -> None:
     with pair.primary.client() as client:
         client.script_flush()
-    pair.replica.freeze()
+    pair.freeze()
 
     with pytest.raises(NotReplicated):
         fresh_queue().enqueue_many([("a", 1), ("b", 2)])
-    pair.replica.thaw()
+    pair.thaw()
 
     assert [one.status for one in fresh_queue().enqueue_many([("a", 1), ("b", 2), ("c", 3)])] == [
         "duplicate", "duplicate", "queued",
@@ -170,12 +186,12 @@ def test_scripts_that_had_to_be_loaded_first_are_waited_for(pair: Pair, fresh_qu
 @pytest.mark.django_db(transaction=True)
 def test_an_enqueue_on_commit_raises_after_the_commit(pair: Pair, fresh_queue: Reset) -> None:
     queue = fresh_queue()
-    pair.replica.freeze()
+    pair.freeze()
 
     with pytest.raises(NotReplicated), transaction.atomic():
         assert queue.enqueue("a", 1, on_commit=True).status == "deferred"
 
-    pair.replica.thaw()
+    pair.thaw()
     assert queue.enqueue("a", 1).status == "duplicate"
 
 
@@ -184,7 +200,7 @@ def test_the_async_twins_confirm_too(pair: Pair, fresh_queue: Reset) -> None:
 
     async def enqueue_all() -> None:
         await queue.aenqueue("a", 1)
-        pair.replica.freeze()
+        pair.freeze()
         for call in (queue.aenqueue("b", 2), queue.aenqueue_and_wait("c", 3)):
             with pytest.raises(NotReplicated):
                 await call
@@ -200,11 +216,11 @@ def test_a_failed_job_is_retried_only_once_replicas_have_it(pair: Pair, fresh_qu
         raise ValueError
 
     Worker(queue, handler=handler).run_until_empty()
-    pair.replica.freeze()
+    pair.freeze()
 
     with pytest.raises(NotReplicated, match="retrying job 'a'"):
         fresh_queue().retry("a")
-    pair.replica.thaw()
+    pair.thaw()
 
     assert fresh_queue().retry("b")
     assert {name: str(state and state.status) for name, state in queue.get_job_states(["a", "b"]).items()} == {
@@ -214,7 +230,7 @@ def test_a_failed_job_is_retried_only_once_replicas_have_it(pair: Pair, fresh_qu
 
 
 def test_a_short_socket_timeout_leaves_time_for_the_reply(pair: Pair, fresh_queue: Reset) -> None:
-    pair.replica.freeze()
+    pair.freeze()
 
     with pytest.raises(NotReplicated) as caught:
         fresh_queue(query="?socket_timeout=0.8").enqueue("a", 1)
@@ -225,7 +241,7 @@ def test_a_short_socket_timeout_leaves_time_for_the_reply(pair: Pair, fresh_queu
 def test_workers_wait_for_no_replica(pair: Pair, fresh_queue: Reset) -> None:
     queue = fresh_queue()
     queue.enqueue_many([(f"job-{n}", n) for n in range(50)])
-    pair.replica.freeze()
+    pair.freeze()
     before = pair.waits()
 
     def handler(job: Any) -> Any:
@@ -241,7 +257,7 @@ def test_workers_wait_for_no_replica(pair: Pair, fresh_queue: Reset) -> None:
 
 
 def test_without_the_option_nothing_waits(pair: Pair, fresh_queue: Reset) -> None:
-    pair.replica.freeze()
+    pair.freeze()
     before = pair.waits()
 
     assert fresh_queue(min_replicas=0).enqueue("a", 1).status == "queued"

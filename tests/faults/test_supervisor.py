@@ -11,7 +11,7 @@ import pytest
 from django_jobqueue.message import Status
 from django_jobqueue.queue import Queue
 from tests.app import jobs
-from tests.faults.conftest import noted
+from tests.faults.conftest import noted, whole_lines
 from tests.faults.processes import CommandProcess
 from tests.integration.old_server import OldServer
 from tests.servers import wait_until
@@ -46,7 +46,7 @@ def statuses(queue: Queue, ids: list[str]) -> set[Status | None]:
 
 def run_by(journal: Path) -> set[str]:
     """The processes that began jobs."""
-    return {line.split()[2] for line in journal.read_text().splitlines() if line.startswith("begin ")}
+    return {line.split()[2] for line in whole_lines(journal) if line.startswith("begin ")}
 
 
 def test_a_killed_child_is_replaced_and_the_reason_told(queue: Queue, start_command: StartCommand) -> None:
@@ -143,7 +143,7 @@ def test_children_that_made_room_for_others_lost_and_repeated_no_job(
 def test_a_child_that_grew_too_large_is_replaced_and_no_job_repeated(
     queue: Queue, start_command: StartCommand, journal: Path
 ) -> None:
-    ids = [f"job-{n}" for n in range(12)]
+    ids = [f"job-{n}" for n in range(24)]
     for job_id in ids:
         jobs.leak.using(id=job_id).enqueue(str(journal), job_id, 60)
 

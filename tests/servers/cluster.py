@@ -25,7 +25,7 @@ class ClusterMember(Server):
             **super()._default_config(),
             "cluster-enabled": "yes",
             "cluster-port": self.bus_port,
-            "cluster-node-timeout": 2000,
+            "cluster-node-timeout": 4000,
             # A replica may take over however long it has been cut off: tests kill and restart as they like.
             "cluster-replica-validity-factor": 0,
             "repl-diskless-sync-delay": 0,

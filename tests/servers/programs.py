@@ -87,7 +87,10 @@ def binary_version(binary: Path) -> str:
 
 def free_port() -> int:
     """Return a loopback port that nobody listens on at this moment."""
-    for port in random.sample(PORTS, 200):
+    # Each process of a parallel run has ports of its own: a server that was killed finds its port free again.
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for port in random.sample(PORTS[number::count], 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
