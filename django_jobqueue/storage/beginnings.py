@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import ssl
 import threading
 from typing import Any
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 #: Answers that may be outstanding; then the oldest are read, which are there by then.
 PENDING = 32
+
+#: Asks poll(2) whether the other side has closed a socket, also while there are answers to read. Only Linux tells.
+#: Elsewhere what is sent next is lost, and then the link is known to be broken (POLLHUP need not be asked for).
+CLOSED = getattr(select, "POLLRDHUP", 0)
 
 
 def _send(connection: Any, command: bytes) -> None:
@@ -47,6 +52,7 @@ class Beginnings:
         self._lock = threading.Lock()
         self._pool: Any = None
         self._connection: Any = None
+        self._closed: Any = None
         self._node: Node | None = None
         self._pending = 0
 
@@ -81,12 +87,15 @@ class Beginnings:
 
     def _open(self) -> Any:
         known = self._connection
-        if known is not None and known.is_connected and self._node == self._connector.node:
+        is_open = known is not None and known.is_connected and self._node == self._connector.node
+        if is_open and not self._closed.poll(0):
             return known
         self._close()
         self._pool = self._connector.dedicated("beginnings")
         self._node = self._connector.node
         self._connection = self._pool.get_connection()
+        self._closed = select.poll()
+        self._closed.register(self._connection._sock, CLOSED)
         return self._connection
 
     def _close(self) -> None:
