@@ -121,8 +121,7 @@ def scripted(context: JobContext, path: str, failures: int = 0, gate: str | None
     The gate is a file, ``{attempt}`` in its name stands for the attempt's number.
     """
     _append(path, f"begin {context.id} {context.attempts} {os.getpid()}")
-    while gate is not None and not os.path.exists(gate.format(attempt=context.attempts)):
-        time.sleep(0.02)
+    _await_gate((gate or "").format(attempt=context.attempts))
     if context.attempts <= failures:
         raise ValueError(f"attempt {context.attempts}")
     return context.attempts

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from django_jobqueue.message import Status
 from django_jobqueue.queue import Queue
+from tests.faults.conftest import whole_lines
 from tests.faults.processes import CommandProcess
 from tests.servers import wait_until
 
@@ -114,8 +115,7 @@ class Load:
         happens(lambda: not unfinished(queue, job_ids), "all jobs are completed")
 
     def _runs(self, what: str) -> list[Run]:
-        lines = self.journal.read_text().splitlines(keepends=True)
-        words = [line.split() for line in lines if line.endswith("\n")]
+        words = [line.split() for line in whole_lines(self.journal)]
         return [Run(word[1], int(word[2])) for word in words if word[0] == what]
 
 

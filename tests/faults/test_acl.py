@@ -317,6 +317,7 @@ def test_a_channel_that_was_denied_is_heard_when_the_right_is_granted(
 
     with redis_server.client() as client:
         happens(lambda: client.publish("channel", b"x") >= 0 and b"x" in heard, "it is heard")
+    assert set(heard) == {b"x"}
 
 
 def test_a_ping_that_is_denied_is_not_taken_for_a_channel(

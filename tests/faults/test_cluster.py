@@ -26,7 +26,7 @@ from tests.servers import Cluster, ClusterMember, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
-#: Seconds; short, so that the tests are.
+#: Seconds; no worker loses a job only because the machine stands still.
 VISIBILITY = 10.0
 
 

@@ -493,14 +493,15 @@ def run_while_cutting(queue: Queue, server: Server, role: str) -> tuple[list[str
         if len(runs) % 50 == 0:
             cuts.append(cut(server, role))
 
-    ids = [f"job-{n}" for n in range(400)]
+    ids = [f"job-{n}" for n in range(800)]
     for job_id in ids:
         queue.enqueue(job_id)
 
     Worker(queue, handler=handler, concurrency=1).run_until_empty()
 
-    assert sum(cuts) > 0
-    assert queue.stats().completed == 400
+    # One that takes long makes the worker hold no jobs ready for a while, and then there is nothing to cut.
+    assert sum(cuts) > 3
+    assert queue.stats().completed == len(ids)
     with server.client() as client:
         Auditor(client, queue.config.key_prefix).check(ids, drained=True)
     return ids, runs
@@ -574,7 +575,7 @@ def test_a_beginning_is_told_although_the_server_has_closed_the_link(
     for job_id in ["first", "second"]:
         happens(lambda: waits_for_a_job(server), "the worker is idle")
         queue.enqueue_and_wait(job_id, timeout=30)
-    assert cut(server, "beginnings") >= 1
+    assert cut(server, "beginnings") == 1
     happens(lambda: waits_for_a_job(server), "the worker is idle again")
     queue.enqueue("long", "wait")
     happens(lambda: "long" in script.ran, "the long job runs")
