@@ -12,10 +12,10 @@ from django.core.management.base import SystemCheckError
 from redis.crc import key_slot
 
 from django_jobqueue.conf import QueueConfig
-from django_jobqueue.exceptions import StorageError, UnsupportedServer
+from django_jobqueue.exceptions import NotReplicated, StorageError, UnsupportedServer
 from django_jobqueue.message import Status
 from django_jobqueue.queue import Queue, queues
-from django_jobqueue.storage import transport
+from django_jobqueue.storage import replication, transport
 from django_jobqueue.storage.redis import RedisStorage
 from django_jobqueue.worker import Worker
 from tests.app import jobs
@@ -237,6 +237,32 @@ def test_what_is_enqueued_while_the_slot_is_on_its_way_arrives(
     assert [state and state.status for state in states] == [Status.QUEUED, None, Status.QUEUED]
     audit(cluster, slot, queue, ["before", "patient"])
     cluster.migrate(slot, here)
+
+
+def test_what_no_replica_of_the_slot_confirms_is_told(
+    cluster: Cluster, slot: int, prefix: str, configure: Callable[..., Queue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = cluster.owner(slot)
+    replica = next(node for node in cluster.nodes if cluster.primary_port(node) == primary.port)
+    queue = configure(URL=f"{others(cluster, slot)[0].url()}?socket_timeout=60", MIN_REPLICAS=1)
+    # A replica that lives has all the time that it needs.
+    monkeypatch.setattr(replication, "CONFIRM_TIMEOUT", 20.0)
+
+    queue.enqueue("confirmed")
+
+    with replica.client() as client:
+        client.execute_command("READONLY")
+        # Acknowledged means applied: no need to wait here.
+        assert client.llen(f"{prefix}queue") == 1
+    replica.freeze()
+    try:
+        with monkeypatch.context() as patch, pytest.raises(NotReplicated, match="0 of the 1 replicas"):
+            patch.setattr(replication, "CONFIRM_TIMEOUT", 0.5)
+            queue.enqueue("unconfirmed")
+    finally:
+        replica.thaw()
+    assert queue.enqueue("unconfirmed").status == "duplicate"
+    audit(cluster, slot, queue, ["confirmed", "unconfirmed"])
 
 
 def test_the_node_that_the_settings_name_may_die_before_the_primary_does(

@@ -13,7 +13,8 @@ from django_jobqueue.exceptions import StorageError
 from django_jobqueue.queue import queues
 from django_jobqueue.worker import Worker
 from tests.app import jobs
-from tests.servers import Server, make_certificates
+from tests.integration.sentinel_cache import sentinel_cache
+from tests.servers import SentinelTrio, Server, make_certificates, wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -23,6 +24,13 @@ def mutual_server() -> Iterator[Server]:
     """A Redis server that asks clients for a certificate. The Valkey of our tests is built without TLS."""
     with Server("redis", tls=True, client_certificates=True) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def mutual_trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelTrio]:
+    """Primary, replicas and sentinels that ask each other and clients for a certificate."""
+    with SentinelTrio("redis", tls=make_certificates(tmp_path_factory.mktemp("certificates"))) as trio:
+        yield trio
 
 
 @pytest.fixture
@@ -82,6 +90,36 @@ def test_a_client_certificate_in_a_django_redis_cache(mutual_server: Server, ali
     alias(CACHE="default")
 
     work_through(mutual_server)
+
+
+def test_client_certificates_behind_sentinel(mutual_trio: SentinelTrio, alias: Any, settings: Any) -> None:
+    addresses = [f"{host}:{port}" for host, port in mutual_trio.sentinels]
+    options = mutual_trio.tls_options()
+    settings.CACHES = {
+        "default": sentinel_cache(
+            f"redis://{mutual_trio.service_name}/0",
+            addresses,
+            CONNECTION_POOL_KWARGS=options,
+            SENTINEL_KWARGS=options,
+        )
+    }
+    alias(CACHE="default", MIN_REPLICAS=1)
+    old = mutual_trio.primary()
+    work_through(old)
+
+    old.kill()
+
+    new = mutual_trio.wait_for_new_primary(old)
+    wait_until(lambda: is_accepted("after"), 60, lambda: AssertionError("nothing is accepted"))
+    work_through(new)
+
+
+def is_accepted(job_id: str) -> bool:
+    """Whether an enqueue is answered, this time."""
+    try:
+        return jobs.echo.using(id=job_id).enqueue(1).status in ("queued", "duplicate")
+    except StorageError:
+        return False
 
 
 def test_a_client_without_a_certificate_is_told(mutual_server: Server, alias: Any) -> None:

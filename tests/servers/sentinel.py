@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any, Self
 
 from redis.sentinel import Sentinel
 
+from .certificates import Certificates
 from .programs import LOOPBACK, ServerFailed
 from .server import ConfigValue, Server
 from .waiting import GROUP_DEADLINE, wait_until
@@ -14,15 +16,17 @@ from .warden import Started
 
 
 class SentinelProcess(Server):
-    """One sentinel, which watches the primary on a port."""
+    """One sentinel, which watches the primary on a port; what else it needs is as for ``Server``."""
 
-    def __init__(self, kind: str, *, service_name: str, primary_port: int) -> None:
+    def __init__(
+        self, kind: str, *, service_name: str, primary_port: int, config: Mapping[str, ConfigValue], **options: Any
+    ) -> None:
         watch = [
             f"monitor {service_name} {LOOPBACK} {primary_port} 2",
             f"down-after-milliseconds {service_name} 1000",
             f"failover-timeout {service_name} 5000",
         ]
-        super().__init__(kind, config={"sentinel": watch})
+        super().__init__(kind, config={"sentinel": watch, **config}, **options)
 
     def _default_config(self) -> dict[str, ConfigValue]:
         return {}
@@ -32,10 +36,17 @@ class SentinelProcess(Server):
 
 
 class SentinelTrio(Started):
-    """One primary and two replicas, watched by three sentinels, quick to fail over (about two seconds)."""
+    """One primary and two replicas, watched by three sentinels, quick to fail over (about two seconds).
 
-    def __init__(self, kind: str = "redis") -> None:
+    Args:
+        kind: ``"redis"`` or ``"valkey"``.
+        tls: with which all of them speak TLS to each other and to clients, who need a certificate of that authority.
+    """
+
+    def __init__(self, kind: str = "redis", *, tls: Certificates | None = None) -> None:
         self.kind = kind
+        self._options: dict[str, Any] = {"tls": tls, "client_certificates": True} if tls else {}
+        self._config: dict[str, ConfigValue] = {"tls-replication": "yes"} if tls else {}
         # django-redis keeps one pool for a service name, whoever its sentinels are.
         self.service_name = f"primary-{uuid.uuid4().hex[:8]}"
         self.nodes: list[Server] = []
@@ -44,11 +55,16 @@ class SentinelTrio(Started):
     @property
     def sentinels(self) -> list[tuple[str, int]]:
         """The sentinels' addresses, as django-redis and redis-py take them."""
-        return [(watcher.host, watcher.port) for watcher in self.watchers]
+        return [(watcher.host, self._port(watcher)) for watcher in self.watchers]
 
     def sentinel(self) -> Sentinel:
         """Return a redis-py Sentinel client."""
-        return Sentinel(self.sentinels, socket_timeout=1)
+        options = {"socket_timeout": 1, **self.tls_options()}
+        return Sentinel(self.sentinels, sentinel_kwargs=options, **options)
+
+    def tls_options(self) -> dict[str, Any]:
+        """What redis-py needs to know for TLS, of nodes and sentinels; nothing where there is none."""
+        return {"ssl": True, **self.nodes[0].tls_options()} if self._options else {}
 
     def start(self) -> Self:
         """Start everything and wait until each sentinel knows the other two and both replicas.
@@ -58,9 +74,9 @@ class SentinelTrio(Started):
         """
         primary = self._add_node({})
         for _ in range(2):
-            self._add_node({"replicaof": f"{LOOPBACK} {primary.port}"})
+            self._add_node({"replicaof": f"{LOOPBACK} {self._port(primary)}"})
         for _ in range(3):
-            self._add_watcher(primary.port)
+            self._add_watcher(self._port(primary))
         wait_until(self._is_whole, GROUP_DEADLINE, self._failure)
         for watcher in self.watchers:
             # A promoted replica is made a replica again by a sentinel that has not heard of the failover within
@@ -78,7 +94,7 @@ class SentinelTrio(Started):
 
         def agreed() -> bool:
             ports = {self._elected_port(watcher) for watcher in self.watchers}
-            elected[:] = [node for node in self.nodes if {node.port} == ports and _role(node) == "master"]
+            elected[:] = [node for node in self.nodes if {self._port(node)} == ports and _role(node) == "master"]
             return bool(elected)
 
         wait_until(agreed, GROUP_DEADLINE, self._failure)
@@ -109,11 +125,9 @@ class SentinelTrio(Started):
         Raises:
             ServerFailed: none did in time.
         """
-        ports = [old.port]
 
         def elected() -> bool:
-            ports[:] = [self._elected_port(self.watchers[0])]
-            return ports != [old.port]
+            return self._elected_port(self.watchers[0]) != self._port(old)
 
         wait_until(elected, GROUP_DEADLINE, self._failure)
         return self.primary()
@@ -131,13 +145,23 @@ class SentinelTrio(Started):
         for server in [*self.watchers, *self.nodes]:
             server.close()
 
+    def _port(self, server: Server) -> int:
+        """The port by which the others and clients know a server."""
+        return server.tls_port if self._options else server.port
+
     def _add_node(self, config: dict[str, ConfigValue]) -> Server:
-        node = Server(self.kind, config={"repl-diskless-sync-delay": 0, **config})
+        node = Server(self.kind, config={"repl-diskless-sync-delay": 0, **self._config, **config}, **self._options)
         self.nodes.append(node)
         return node.start()
 
     def _add_watcher(self, primary_port: int) -> None:
-        watcher = SentinelProcess(self.kind, service_name=self.service_name, primary_port=primary_port)
+        watcher = SentinelProcess(
+            self.kind,
+            service_name=self.service_name,
+            primary_port=primary_port,
+            config=self._config,
+            **self._options,
+        )
         self.watchers.append(watcher)
         watcher.start()
         # Sentinels find each other and the replicas by polling; the usual periods would cost ten seconds.

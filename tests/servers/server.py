@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import redis
 
-from .certificates import make_certificates
+from .certificates import Certificates, make_certificates
 from .programs import LOOPBACK, ServerFailed, find_binary, free_port
 from .waiting import SERVER_DEADLINE, no_retries, wait_until
 from .warden import Started, warden
@@ -35,7 +35,7 @@ class Server(Started):
         config: lines of the configuration file; a list of strings gives one line each.
         appendonly: log every write to disk before answering, so that a killed server loses nothing.
         unix_socket: listen on ``unix_path`` too.
-        tls: listen with TLS on ``tls_port`` too, with a certificate of a private authority.
+        tls: listen with TLS on ``tls_port`` too, with a certificate of a private authority, or with these.
         client_certificates: there, refuse clients without a certificate of that authority.
         acl_users: lines of the ACL file without the word ``user``, like ``"app on >secret ~jq:* +@all"``.
     """
@@ -48,7 +48,7 @@ class Server(Started):
         config: Mapping[str, ConfigValue] | None = None,
         appendonly: bool = False,
         unix_socket: bool = False,
-        tls: bool = False,
+        tls: bool | Certificates = False,
         client_certificates: bool = False,
         acl_users: Sequence[str] = (),
     ) -> None:
@@ -59,7 +59,7 @@ class Server(Started):
         warden.guard("directory", self.directory)
         self.log_path = self.directory / "log"
         self.unix_path = self.directory / "socket" if unix_socket else None
-        self.certificates = make_certificates(self.directory) if tls else None
+        self.certificates = make_certificates(self.directory) if tls is True else tls or None
         self._client_certificates = client_certificates
         self._appendonly = appendonly
         self._acl_users = acl_users
@@ -196,6 +196,7 @@ class Server(Started):
             "bind": self.host,
             "dir": str(self.directory),
             **self._default_config(),
+            **self._tls_config(),
             **self._config,
         }
         text = "".join(f"{name} {line}\n" for name, value in lines.items() for line in _config_lines(value))
@@ -211,15 +212,18 @@ class Server(Started):
             acl_file = self.directory / "users.acl"
             acl_file.write_text("".join(f"user {user}\n" for user in self._acl_users))
             config["aclfile"] = str(acl_file)
-        if self.certificates is not None:
-            config |= {
-                "tls-port": self.tls_port,
-                "tls-ca-cert-file": str(self.certificates.authority),
-                "tls-cert-file": str(self.certificates.certificate),
-                "tls-key-file": str(self.certificates.key),
-                "tls-auth-clients": "yes" if self._client_certificates else "no",
-            }
         return config
+
+    def _tls_config(self) -> dict[str, ConfigValue]:
+        if self.certificates is None:
+            return {}
+        return {
+            "tls-port": self.tls_port,
+            "tls-ca-cert-file": str(self.certificates.authority),
+            "tls-cert-file": str(self.certificates.certificate),
+            "tls-key-file": str(self.certificates.key),
+            "tls-auth-clients": "yes" if self._client_certificates else "no",
+        }
 
     def _arguments(self) -> list[str]:
         return [str(self.binary), str(self.directory / "server.conf")]
