@@ -69,8 +69,9 @@ class Heartbeat:
             self._thread.join()
 
     def _run(self) -> None:
-        # After a failed beat the next comes soon: the leases run out meanwhile.
-        soon = min(1.0, self._interval / 4)
+        # After a failed beat the next comes soon: the leases run out meanwhile, and when the server is back, a reaper
+        # waits for it only until its second look.
+        soon = min(1.0, self._interval / 8)
         wait = self._interval
         while not self._stopping.wait(wait):
             try:

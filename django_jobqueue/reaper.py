@@ -35,6 +35,10 @@ LONGEST_SWEEP_INTERVAL = 30.0
 LOOKS_PER_TIMEOUT = 6
 LONGEST_LOOK_INTERVAL = 5.0
 
+#: The part of that interval after which a lease that has run out is looked at once more. Its worker may live, and
+#: could not renew it: the server was away, or its clock was set, or the machine stood still.
+SECOND_LOOK = 0.5
+
 #: Jobs moved or forgotten by one script; many small steps let other clients in between.
 BATCH = 200
 
@@ -108,9 +112,9 @@ class Reaper:
         self._next_sweep = self._next_look = self._next_promote = self._next_expire = 0.0
         # Workers that hold messages but are not listed, as the sweep found them.
         self._vanished: set[str] = set()
-        # Messages seen taken but not started, and since when. A worker of the Node library has no
-        # heartbeat, and every job it takes is for an instant in that state.
-        self._unstarted_since: dict[tuple[str, bytes], float] = {}
+        # What was suspect at the last look, and since which one.
+        self._suspect_since: dict[tuple[str, bytes], float] = {}
+        self._looks_again = False
 
     @property
     def is_leader(self) -> bool:
@@ -185,15 +189,16 @@ class Reaper:
     def run_once(self) -> int:
         """Do one full round now, without asking for the lock.
 
-        A message that was taken but not started is settled only when an earlier round of this
-        reaper has seen it, too: for a worker of the Node library that state is ordinary for an instant.
+        A lease that has run out is settled at once, which ``run`` does only when it finds it twice. A message that
+        was taken but not started is settled only when an earlier round of this reaper has seen it, too: for a
+        worker of the Node library that state is ordinary for an instant.
 
         Returns:
             The number of abandoned jobs settled and due jobs queued.
         """
         heartbeats = self.queue.storage.heartbeats()
         self._sweep(heartbeats)
-        settled = self._look_after_workers(heartbeats)
+        settled = self._look_after_workers(heartbeats, looks_once=True)
         self._expire()
         moved, _ = self._promote()
         return settled + moved
@@ -236,7 +241,7 @@ class Reaper:
                 self._sweep(heartbeats)
                 self._next_sweep = now + self._sweep_interval
             self._look_after_workers(heartbeats)
-            self._next_look = now + self._look_interval
+            self._next_look = time.monotonic() + self._look_interval * (SECOND_LOOK if self._looks_again else 1)
         # Before promoting, which a server without memory refuses: this makes room.
         if now >= self._next_expire:
             self._expire()
@@ -263,7 +268,7 @@ class Reaper:
     def _lead(self, leads: bool) -> bool:
         if leads and not self._is_leader:
             self._next_sweep = self._next_look = self._next_promote = self._next_expire = 0.0
-            self._unstarted_since.clear()
+            self._suspect_since.clear()
             self._is_leader = True
             logger.info("reaper %s leads queue %r", self.id, self.queue.alias)
             signals.leadership_acquired.send_robust(Reaper, reaper=self)
@@ -282,12 +287,12 @@ class Reaper:
 
     # The work
 
-    def _look_after_workers(self, heartbeats: Sequence[Heartbeat]) -> int:
+    def _look_after_workers(self, heartbeats: Sequence[Heartbeat], looks_once: bool = False) -> int:
         """Settle what workers have abandoned, and take dead workers off the list."""
         storage = self.queue.storage
         ids = [heartbeat.worker_id for heartbeat in heartbeats]
         suspects = storage.suspects([*ids, *self._vanished])
-        settled = sum(self._recovery.settle(suspect) for suspect in self._overdue(suspects))
+        settled = sum(self._recovery.settle(suspect) for suspect in self._overdue(suspects, looks_once))
         self._vanished = {worker_id for worker_id in self._vanished - set(ids) if storage.held(worker_id)}
         # Later than the settling: an entry with messages left must stay to be found.
         oldest_ms = 2 * self.queue.config.visibility_timeout * 1000
@@ -304,20 +309,25 @@ class Reaper:
         # Each step finds some; they stay until nothing is left in their lists.
         self._vanished |= storage.vanished_workers(known)
 
-    def _overdue(self, suspects: list[Suspect]) -> list[Suspect]:
-        """Those to act on now: stalled jobs, and others that were suspect at the last look already."""
+    def _overdue(self, suspects: list[Suspect], looks_once: bool) -> list[Suspect]:
+        """Those to act on now: what was suspect at an earlier look already.
+
+        A worker whose lease ran out gets the time to renew it. One of the Node library has no heartbeat, and every
+        job that it takes is unstarted for an instant.
+        """
+        # After the answer: the server may have stood still before it.
         now = time.monotonic()
-        overdue, since = [], {}
+        overdue, since, self._looks_again = [], {}, False
         for suspect in suspects:
-            if suspect.kind is SuspectKind.STALLED:
-                overdue.append(suspect)
-                continue
             key = (suspect.worker_id, suspect.raw)
-            since[key] = self._unstarted_since.get(key, now)
-            # A little less than one interval, as looks are never exactly one apart.
-            if now - since[key] >= 0.8 * self._look_interval:
+            since[key] = self._suspect_since.get(key, now)
+            is_stalled = suspect.kind is SuspectKind.STALLED
+            patience = self._look_interval * (SECOND_LOOK if is_stalled else 1)
+            if now - since[key] >= patience or (is_stalled and looks_once):
                 overdue.append(suspect)
-        self._unstarted_since = since
+            elif is_stalled:
+                self._looks_again = True
+        self._suspect_since = since
         return overdue
 
     def _promote(self) -> tuple[int, float | None]:

@@ -1,11 +1,16 @@
-"""A worker that is frozen beyond the visibility timeout, and then wakes up."""
+"""A worker that is frozen beyond the visibility timeout, and then wakes up; and one that only could not renew."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from django_jobqueue.message import JobMessage
+from django_jobqueue.queue import Queue
+from django_jobqueue.reaper import Reaper
+from django_jobqueue.storage.base import Suspect, SuspectKind
+from tests.contract.build import claim
 from tests.faults.snapshot import Snapshot
 from tests.faults.stage import Stage
 from tests.servers import Server, wait_until
@@ -123,3 +128,68 @@ def test_a_message_that_the_server_gives_to_a_zombie_runs_once_elsewhere(stage: 
     # It had not been started, so it lost no attempt.
     assert stage.attempts() == {"a": [1]}
     stage.auditor.check(["a"], drained=True)
+
+
+@pytest.fixture
+def expired(configure: Callable[..., Queue], server: Server) -> Queue:
+    """A queue with one job, the lease of which has run out by the server's clock."""
+    queue = configure(VISIBILITY_TIMEOUT=600)
+    queue.enqueue("a")
+    queue.storage.renew("worker", b"{}", claim(queue.storage))
+    with server.client() as client:
+        client.hset(f"{queue.config.key_prefix}jobs", "a", "processing:1:worker")
+    return queue
+
+
+def looks_of(queue: Queue, monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None]) -> list[list[Suspect]]:
+    """What each look of a reaper finds; before it, ``before`` is called with the number of those that were."""
+    found: list[list[Suspect]] = []
+    look = queue.storage.suspects
+
+    def suspects(worker_ids: Iterable[str]) -> list[Suspect]:
+        before(len(found))
+        found.append(look(worker_ids))
+        return found[-1]
+
+    monkeypatch.setattr(queue.storage, "suspects", suspects)
+    return found
+
+
+@pytest.fixture
+def reaper(expired: Queue) -> Iterator[Reaper]:
+    """A reaper that looks often."""
+    reaper = Reaper(expired, leader_election=False)
+    reaper._look_interval = 0.2
+    yield reaper
+    reaper.stop()
+
+
+def test_a_worker_that_could_not_renew_keeps_its_job_when_it_does_before_the_second_look(
+    expired: Queue, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = JobMessage.decode(*expired.storage.held("worker"))
+
+    def renew(number: int) -> None:
+        if number == 1:
+            assert expired.storage.renew("worker", b"{}", [message]) == []
+
+    looks = looks_of(expired, monkeypatch, renew)
+
+    reaper.start()
+
+    wait_until(lambda: len(looks) > 3, 30, lambda: AssertionError(str(looks)))
+    assert [[one.kind for one in look] for look in looks[:4]] == [[SuspectKind.STALLED], [], [], []]
+    assert expired.storage.held("worker") == [message.raw]
+
+
+def test_a_lease_that_nobody_renews_is_settled_at_the_second_look(
+    expired: Queue, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = looks_of(expired, monkeypatch, lambda number: None)
+
+    reaper.start()
+
+    wait_until(lambda: len(looks) > 2, 30, lambda: AssertionError(str(looks)))
+    assert [[one.kind for one in look] for look in looks[:3]] == [[SuspectKind.STALLED], [SuspectKind.STALLED], []]
+    assert expired.storage.held("worker") == []
+    assert expired.stats().queued == 1
