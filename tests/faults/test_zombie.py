@@ -171,7 +171,7 @@ def test_a_worker_that_could_not_renew_keeps_its_job_when_it_does_before_the_sec
 
     def renew(number: int) -> None:
         if number == 1:
-            assert expired.storage.renew("worker", b"{}", [message]) == []
+            assert not expired.storage.renew("worker", b"{}", [message])
 
     looks = looks_of(expired, monkeypatch, renew)
 
