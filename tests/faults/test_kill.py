@@ -67,7 +67,7 @@ def test_a_worker_killed_in_the_middle_of_its_jobs_loses_none(
     # What ran in the victim's hands, and what had ended there so shortly before that it was not stored yet.
     assert len(begun - ended) <= 4
     assert begun - ended <= again <= begun - stored
-    assert max(counts.values()) == 2
+    assert max(counts.values()) <= 2
 
 
 @pytest.mark.faults
